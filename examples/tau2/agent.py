@@ -1,0 +1,184 @@
+"""One episode: a tau2 task is played by the agent behind an OpenAI-compatible endpoint, evaluated, and recorded.
+
+`Tau2AgentWorkflow.run` returns the rewards by completion id, which is what AReaL trains on. It raises `EpisodeRejected`
+where the episode says nothing about the agent. Without AReaL the same workflow evaluates and debugs.
+"""
+
+import asyncio
+import logging
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import httpx
+from openai import AsyncOpenAI
+
+from examples.tau2 import environment
+from examples.tau2.config import Tau2EnvConfig
+from examples.tau2.llm import agent_llm, describe, user_llm
+from examples.tau2.reward import completion_rewards, evaluate
+from examples.tau2.simulation import AsyncOrchestrator
+from examples.tau2.trajectory import Tau2RunInfo, write_trajectory
+
+logger = logging.getLogger(__name__)
+
+
+class EpisodeRejected(RuntimeError):
+    """The episode ended by no doing of the agent; the message names the task and the cause."""
+
+
+class Tau2AgentWorkflow:
+    """Plays tau2 tasks; one instance serves any number of concurrent episodes of one event loop.
+
+    Args:
+        econfig: fields of `Tau2EnvConfig`.
+        sampling: arguments of each chat completion of the agent, e.g. temperature, top_p, max_completion_tokens.
+        output_dir: where trajectories go; None writes none.
+        model: name of the agent's model; AReaL's proxy ignores it.
+    """
+
+    def __init__(
+        self,
+        econfig: dict[str, Any],
+        sampling: dict[str, Any] | None = None,
+        output_dir: str | None = None,
+        model: str = "default",
+    ):
+        from loguru import logger as tau2_logger
+
+        tau2_logger.disable("tau2")  # it formats every message of every step
+        self.econfig = Tau2EnvConfig(**econfig)
+        self.sampling = sampling or {}
+        self.output_dir = output_dir and Path(output_dir)
+        self.model = model
+        self.user_llm = None
+        if not self.econfig.solo_mode:
+            self.user_llm = user_llm(self.econfig.user_llm, self.econfig.user_llm_base_url, self.econfig.user_llm_args)
+        self._disk_failed = False
+        # read files now, not in the first episodes
+        environment.load_tasks(self.econfig.domain)
+        environment.register_environment(self.econfig.domain, self.econfig.add_thinking_tool)
+
+    async def run(
+        self,
+        data: dict[str, Any],
+        base_url: str | None = None,
+        api_key: str | None = None,
+        http_client: httpx.AsyncClient | None = None,
+        **_: Any,
+    ) -> dict[str, float]:
+        """Play the task `data["task_id"]` and return the rewards of the episode by completion id.
+
+        Without `base_url` and `api_key`, openai's environment variables decide (AReaL's subproc mode).
+
+        Raises:
+            EpisodeRejected: see the class.
+        """
+        try:
+            info = await self.play(data, base_url, api_key, http_client)
+        except Exception as error:
+            _track({"episode/rejected": 1.0})
+            cause = str(error) if isinstance(error, EpisodeRejected) else describe(error)
+            raise EpisodeRejected(f"{self.econfig.domain} task {data.get('task_id')!r}: {cause}") from error
+        _track({"episode/rejected": 0.0, **info.statistics()})
+        _remember_return(sum(info.rewards.values()))
+        await self._write(info)
+        return info.rewards
+
+    async def play(self, data: dict[str, Any], base_url=None, api_key=None, http_client=None) -> Tau2RunInfo:
+        """The episode behind `run`, whose arguments it takes."""
+        config = self.econfig
+        task = environment.find_task(config.domain, data["task_id"])
+        client = AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
+        episode = AsyncOrchestrator(config, task, agent_llm(client, self.model, self.sampling), self.user_llm)
+        try:
+            async with asyncio.timeout(config.timeout) as deadline:
+                await episode.converse()
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            self._at_deadline(episode)
+        if not episode.agent.turns:
+            raise EpisodeRejected(f"{episode.failure} before the agent's first completion: nothing to train on")
+        simulation = episode.simulation_run()
+        simulation.reward_info = evaluate(simulation, task, config.domain, config.solo_mode, config.add_thinking_tool)
+        user, reward = episode.user, float(simulation.reward_info.reward)
+        is_eval, version = _training_context()
+        return Tau2RunInfo(
+            domain=config.domain,
+            task_id=task.id,
+            solo_mode=config.solo_mode,
+            is_eval=is_eval,
+            weight_version=version,
+            reward=reward,
+            rewards=completion_rewards(episode.agent.turns, reward, config.invalid_format_penalty),
+            failure=episode.failure,
+            steps=episode.step_count,
+            turns=episode.agent.turns,
+            user_prompt_tokens=getattr(user, "prompt_tokens", 0),
+            user_completion_tokens=getattr(user, "completion_tokens", 0),
+            user_seconds=getattr(user, "seconds", 0.0),
+            user_lost_seconds=getattr(user, "lost_seconds", 0.0),
+            simulation=simulation,
+        )
+
+    def _at_deadline(self, episode: AsyncOrchestrator) -> None:
+        if not self.econfig.solo_mode and (episode.user.is_thinking or episode.user.lost_seconds):
+            raise EpisodeRejected(f"the user simulator used up the episode's deadline of {self.econfig.timeout} s")
+        if self.econfig.reject_on_timeout:
+            raise EpisodeRejected(f"not finished within the deadline of {self.econfig.timeout} s")
+        episode.fail("timeout")
+
+    async def _write(self, info: Tau2RunInfo) -> None:
+        if self.output_dir is None:
+            return
+        try:
+            await asyncio.to_thread(write_trajectory, info, self.output_dir)
+        except OSError as error:
+            if not self._disk_failed:
+                self._disk_failed = True
+                logger.warning("trajectories under %s are lost: %s", self.output_dir, describe(error))
+
+
+def has_mixed_rewards(trajectory: dict[str, Any]) -> bool:
+    """AReaL's `dynamic_filter_fn`: accept a group unless all its episodes got the same reward, which teaches GRPO nothing.
+
+    AReaL hands over the tensors of the group's interactions, after turn discounts and without episode boundaries; what
+    counts are the episodes' undiscounted rewards, which `run` has remembered under the task id that the group shares.
+    """
+    returns = _returns.pop(_task_id(), [])
+    return len(set(returns)) > 1
+
+
+_returns: OrderedDict[int | None, list[float]] = OrderedDict()  # by AReaL's task id, one per group
+
+
+def _remember_return(value: float) -> None:
+    _returns.setdefault(_task_id(), []).append(value)
+    while len(_returns) > 10_000:  # groups that AReaL rejected, or never filters
+        _returns.popitem(last=False)
+
+
+def _areal(module: str):
+    """A module of AReaL if this process runs under AReaL."""
+    return sys.modules.get(f"areal.{module}")
+
+
+def _task_id() -> int | None:
+    context = _areal("infra.workflow_context")
+    return context.get().task_id if context else None
+
+
+def _training_context() -> tuple[bool, int | None]:
+    """Whether this is an evaluation, and the version of the weights that AReaL's rollout engine serves."""
+    context, worker = _areal("infra.workflow_context"), _areal("infra.rpc.guard.engine_blueprint")
+    is_eval = context.get().is_eval if context else False
+    engines = worker._engines.values() if worker else ()
+    return is_eval, max((engine.get_version() for engine in engines), default=None)
+
+
+def _track(statistics: dict[str, float]) -> None:
+    tracker, context = _areal("utils.stats_tracker"), _areal("infra.workflow_context")
+    if tracker and context:
+        tracker.get(context.stat_scope()).scalar(**statistics)

@@ -1,0 +1,71 @@
+"""tau2's messages as OpenAI's and back: pure functions."""
+
+import json
+import re
+
+from openai.types.chat import ChatCompletion
+from tau2.data_model.message import AssistantMessage, Message, MultiToolMessage, ToolCall, ToolMessage
+
+_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+
+
+def to_openai(message: Message, speaker: str = "assistant") -> list[dict]:
+    """A tau2 message as `speaker`, "assistant" or "user", sees it: its own words are the assistant's, the rest the user's."""
+    if isinstance(message, MultiToolMessage):
+        return [entry for tool_message in message.tool_messages for entry in to_openai(tool_message, speaker)]
+    if isinstance(message, ToolMessage):
+        return [{"role": "tool", "content": to_utf8(message.content), "tool_call_id": message.id}]
+    if message.role != speaker:
+        return [{"role": "user", "content": to_utf8(message.content)}]
+    calls = [(call.id, call.name, json.dumps(call.arguments)) for call in message.tool_calls or []]
+    return [assistant_entry(to_utf8(message.content), calls)]
+
+
+def assistant_entry(content: str | None, calls: list[tuple[str, str, str]]) -> dict:
+    """An assistant's entry of an OpenAI history; `calls` are (id, name, JSON arguments). Servers refuse `tool_calls: []`."""
+    entry = {"role": "assistant", "content": content}
+    if calls:
+        entry["tool_calls"] = [
+            {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+            for id, name, arguments in calls
+        ]
+    return entry
+
+
+def strip_thinking(content: str | None) -> str | None:
+    """The text without its `<think>` blocks, also one left open, or one whose start is part of the prompt."""
+    if content is None or "think>" not in content:
+        return content
+    return _THINKING.sub("", content).rpartition("</think>")[2].strip()
+
+
+def parse_tool_calls(completion: ChatCompletion, requestor: str) -> list[ToolCall] | None:
+    """tau2's tool calls of a completion, requested by "assistant" or "user"; None if there are none.
+
+    Raises:
+        ValueError: a call has no name, or arguments that are not a JSON object of valid Unicode.
+    """
+    calls = []
+    for call in completion.choices[0].message.tool_calls or []:
+        try:
+            arguments = json.loads(call.function.arguments or "{}", parse_constant=_refuse_constant)
+            json.dumps([call.function.name, arguments], ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"arguments of a tool call do not parse: {error}") from error
+        if not isinstance(arguments, dict) or not call.function.name:
+            raise ValueError("a tool call needs a name and an object of arguments")
+        calls.append(ToolCall(id=call.id, name=call.function.name, arguments=arguments, requestor=requestor))
+    return calls or None
+
+
+def to_utf8(text: str | None) -> str | None:
+    """The text with lone surrogates, which JSON can escape but HTTP cannot carry, replaced by `?`."""
+    return text if text is None else text.encode("utf-8", "replace").decode()
+
+
+def is_empty(message: AssistantMessage) -> bool:
+    return not message.tool_calls and not message.has_text_content()
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,313 @@
+"""What a config amounts to, and everything that is wrong with it, before anything is launched."""
+
+import asyncio
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from areal.api.alloc_mode import ModelAllocation
+from areal.api.cli_args import parse_cli_args, to_structured_cfg
+from omegaconf import DictConfig, OmegaConf
+
+from examples.tau2 import environment
+from examples.tau2.dataset import task_ids
+from examples.tau2.llm import describe, user_llm
+from examples.tau2.utils import Tau2PPOConfig
+
+PROXY_MAX_TOKENS = 32_768  # AReaL 1.0.4's proxy allows a prompt and its answer no more, whatever gconfig says
+PROBE_TIMEOUT = 30.0  # seconds a user LLM has for its first answer
+_PLACEHOLDER = re.compile(r"/path/to\b|<[^<>]+>")
+
+
+class PlanError(ValueError):
+    """A config that cannot be run; `problems` has a sentence for each thing to mend."""
+
+    def __init__(self, problems: list[str]):
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load_plan(argv: list[str]) -> Tau2PPOConfig:
+    """The config of a command line, like AReaL's `load_expr_config` but writing nothing.
+
+    Raises:
+        PlanError: the file or an override cannot be read, or options are unknown or of the wrong type.
+    """
+    try:
+        given, _ = parse_cli_args(argv)
+    except (Exception, SystemExit) as error:
+        raise PlanError([f"--config or an override: {_first_line(error)}"]) from error
+    try:
+        plan = OmegaConf.to_object(to_structured_cfg(given, Tau2PPOConfig))
+    except Exception as error:
+        raise PlanError(_wrong_options(given) or [_first_line(error)]) from error
+    discount = OmegaConf.select(given, "rollout.agent.turn_discount")
+    if discount not in (None, plan.econfig.turn_discount):
+        raise PlanError(
+            [
+                f"rollout.agent.turn_discount={discount} contradicts econfig.turn_discount={plan.econfig.turn_discount}; "
+                "set the latter only, AReaL's follows from it"
+            ]
+        )
+    return plan
+
+
+def _wrong_options(given: DictConfig) -> list[str]:
+    """A sentence for each option that does not exist or has the wrong type."""
+    problems = []
+    for path, value in _leaves(given):
+        nested = value
+        for key in reversed(path):
+            nested = {key: nested}
+        try:
+            to_structured_cfg(OmegaConf.create(nested), Tau2PPOConfig)
+        except Exception as error:
+            problems.append(f"{'.'.join(map(str, path))}: {_first_line(error)}")
+    return problems
+
+
+def _leaves(config: DictConfig, prefix: tuple = ()) -> Iterator[tuple[tuple, Any]]:
+    for key in config:
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none() and len(node):
+            yield from _leaves(node, (*prefix, key))
+        else:
+            yield (*prefix, key), node
+
+
+def problems(plan: Tau2PPOConfig) -> list[str]:
+    """Everything that is wrong with a plan, a sentence each, naming the option and what to do; tries the user LLM."""
+    return [
+        problem
+        for check in (_environment, _numbers, _contexts, _allocation, _storage, _agent_mode, _user_simulator)
+        for problem in check(plan)
+    ]
+
+
+def _environment(plan: Tau2PPOConfig) -> Iterator[str]:
+    econfig = plan.econfig
+    if econfig.domain not in environment.DOMAINS:
+        yield f"econfig.domain={econfig.domain!r} is unknown; choose one of {', '.join(environment.DOMAINS)}"
+        return
+    if econfig.solo_mode and econfig.domain not in environment.SOLO_DOMAINS:
+        yield (
+            f"econfig.solo_mode=true: tau2's {econfig.domain} has no solo mode; set it to false, "
+            f"or econfig.domain to one of {', '.join(environment.SOLO_DOMAINS)}"
+        )
+        return
+    directories = {os.environ.get("TAU2_DATA_DIR")}
+    for engine in (plan.actor, plan.rollout):
+        directories |= {spec.env_vars.get("TAU2_DATA_DIR") for spec in engine.scheduling_spec}
+    for directory in sorted(directories - {None, ""}):
+        if not Path(directory, "tau2", "domains", econfig.domain).is_dir():
+            yield (
+                f"TAU2_DATA_DIR={directory} has no tau2/domains/{econfig.domain}; point it to the data folder of tau2-bench, "
+                "or unset it: the tau2 package brings its data"
+            )
+            return
+    for option in ("train_dataset", "valid_dataset"):
+        dataset = getattr(plan, option)
+        if dataset is None:
+            continue
+        try:
+            task_ids(econfig.domain, dataset.path, econfig.solo_mode)
+        except (ValueError, OSError) as error:
+            yield f"{option}.path={dataset.path!r}: {error}"
+
+
+def _numbers(plan: Tau2PPOConfig) -> Iterator[str]:
+    econfig, actor = plan.econfig, plan.actor
+    positive = {
+        "econfig.max_steps": econfig.max_steps,
+        "econfig.timeout": econfig.timeout,
+        "gconfig.n_samples": plan.gconfig.n_samples,
+        "gconfig.max_new_tokens": plan.gconfig.max_new_tokens,
+        "eval_gconfig.n_samples": plan.eval_gconfig.n_samples,
+        "eval_gconfig.max_new_tokens": plan.eval_gconfig.max_new_tokens,
+        "train_dataset.batch_size": plan.train_dataset.batch_size,
+        "valid_dataset.batch_size": plan.valid_dataset.batch_size if plan.valid_dataset else 1,
+        "total_train_steps": 1 if plan.total_train_steps is None else plan.total_train_steps,
+        "run_timeout": 1 if plan.run_timeout is None else plan.run_timeout,
+        "actor.ppo_n_minibatches": actor.ppo_n_minibatches,
+        "actor.optimizer.lr": actor.optimizer.lr if actor.optimizer else 1,
+    }
+    for option, value in positive.items():
+        if value <= 0:
+            yield f"{option}={value} must be greater than 0"
+    ranges = {
+        "econfig.turn_discount": (econfig.turn_discount, 0, 1),
+        "econfig.invalid_format_penalty": (econfig.invalid_format_penalty, 0, float("inf")),
+        "rollout.max_head_offpolicyness": (plan.rollout.max_head_offpolicyness, 0, float("inf")),
+    }
+    for name, gconfig in (("gconfig", plan.gconfig), ("eval_gconfig", plan.eval_gconfig)):
+        ranges[f"{name}.temperature"] = (gconfig.temperature, 0, 2)
+        ranges[f"{name}.top_p"] = (gconfig.top_p, 1e-6, 1)
+    for option, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            yield f"{option}={value} is out of range; it must be " + (
+                f"at least {low}" if high == float("inf") else f"between {low:g} and {high:g}"
+            )
+    if plan.group_filter and plan.gconfig.n_samples == 1:
+        yield "group_filter=true drops every group of gconfig.n_samples=1: raise the latter, or set the former to false"
+    if plan.econfig.turn_discount != plan.rollout.agent.turn_discount:
+        yield (
+            f"rollout.agent.turn_discount={plan.rollout.agent.turn_discount} contradicts "
+            f"econfig.turn_discount={plan.econfig.turn_discount}; set the latter only"
+        )
+    if actor.enable_tree_training and not (
+        actor.pad_to_maximum and actor.mb_spec.max_tokens_per_mb and actor.mb_spec.max_tokens_per_mb % 128 == 0
+    ):
+        yield (
+            "actor.enable_tree_training=true needs actor.pad_to_maximum=true and actor.mb_spec.max_tokens_per_mb "
+            "to be a multiple of 128"
+        )
+
+
+def _contexts(plan: Tau2PPOConfig) -> Iterator[str]:
+    window, served = plan.rollout.agent.engine_max_tokens, plan.sglang.context_length
+    if window is None:
+        window = PROXY_MAX_TOKENS
+    elif window > PROXY_MAX_TOKENS:
+        yield f"rollout.agent.engine_max_tokens={window} has no effect: AReaL's proxy stops at {PROXY_MAX_TOKENS}; set that"
+    if served is not None and window > served:
+        yield (
+            f"rollout.agent.engine_max_tokens={window} is more than sglang.context_length={served}; "
+            "lower the former, or raise the latter"
+        )
+    for option, gconfig in (("gconfig", plan.gconfig), ("eval_gconfig", plan.eval_gconfig)):
+        if gconfig.max_new_tokens >= window:
+            yield (
+                f"{option}.max_new_tokens={gconfig.max_new_tokens} leaves no room for a prompt in a context of {window} "
+                "tokens (rollout.agent.engine_max_tokens); lower it"
+            )
+    limit = plan.actor.mb_spec.max_tokens_per_mb
+    if limit is not None and limit < window:
+        yield (
+            f"actor.mb_spec.max_tokens_per_mb={limit} is less than the longest sequence, "
+            f"rollout.agent.engine_max_tokens={window}; raise the former, or lower the latter"
+        )
+
+
+def _allocation(plan: Tau2PPOConfig) -> Iterator[str]:
+    total = plan.cluster.n_nodes * plan.cluster.n_gpus_per_node
+    used, parsed = 0, True
+    for option, engine in (("actor", plan.actor), ("rollout", plan.rollout)):
+        try:
+            size = ModelAllocation.from_str(engine.backend, name=option).parallel.world_size
+        except Exception as error:
+            parsed = False
+            yield f"{option}.backend={engine.backend!r} is no allocation: {_first_line(error)}"
+            continue
+        if str(engine.scheduling_strategy.type).endswith("separation"):
+            used += size
+    if parsed and total and used != total:
+        yield (
+            f"actor.backend={plan.actor.backend} and rollout.backend={plan.rollout.backend} take {used} GPUs, but "
+            f"cluster.n_nodes={plan.cluster.n_nodes} times cluster.n_gpus_per_node={plan.cluster.n_gpus_per_node} is {total}"
+        )
+
+
+def _storage(plan: Tau2PPOConfig) -> Iterator[str]:
+    missing = []
+    for path, value in _strings(asdict(plan)):
+        if value == "???":
+            missing.append(path)
+        elif _PLACEHOLDER.search(value):
+            yield f"{path}={value} is a placeholder; set it"
+    for option in ("experiment_name", "trial_name"):
+        if option in missing:
+            yield f"{option} is not set; add {option}=... to the command line"
+        elif "/" in getattr(plan, option):
+            yield f"{option}={getattr(plan, option)} must not contain '/'"
+    root = plan.cluster.fileroot
+    if not _PLACEHOLDER.search(root):
+        try:
+            Path(root).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=root):
+                pass
+        except OSError as error:
+            yield f"cluster.fileroot={root} cannot be written ({error.strerror}); choose another folder"
+    for option, model in (("actor.path", plan.actor.path), ("tokenizer_path", plan.tokenizer_path)):
+        if not model:
+            yield f"{option} is not set; give a model folder or a name on the model hub"
+        elif model.startswith(("/", ".", "~")) and not _PLACEHOLDER.search(model) and not Path(model).is_dir():
+            yield f"{option}={model} is no folder"
+
+
+def _strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _strings(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _strings(inner, f"{path}[{index}]")
+    elif isinstance(value, str):
+        yield path, value
+
+
+def _agent_mode(plan: Tau2PPOConfig) -> Iterator[str]:
+    if plan.scheduler.type not in ("local", "slurm"):
+        yield f"scheduler.type={plan.scheduler.type}: AReaL runs agent workflows under local and slurm only"
+    if plan.rollout.agent.mode not in ("inline", "subproc"):
+        yield f"rollout.agent.mode={plan.rollout.agent.mode}: this workflow runs inline or subproc"
+    if not plan.rollout.backend.startswith("sglang"):
+        yield f"rollout.backend={plan.rollout.backend}: the agent is served by sglang here"
+
+
+def _user_simulator(plan: Tau2PPOConfig) -> Iterator[str]:
+    econfig = plan.econfig
+    if econfig.solo_mode:
+        return
+    if not econfig.user_llm:
+        yield (
+            "econfig.user_llm is not set: the user simulator needs a model, e.g. openai/self-hosted-Qwen2.5-72B with "
+            "econfig.user_llm_base_url, or a hosted one; only econfig.solo_mode=true does without"
+        )
+        return
+    where = econfig.user_llm_base_url or "its provider"
+    if _PLACEHOLDER.search(where):
+        return
+    call = user_llm(econfig.user_llm, econfig.user_llm_base_url, econfig.user_llm_args)
+    try:
+        asyncio.run(asyncio.wait_for(call(_PROBE, None, None), PROBE_TIMEOUT))
+    except Exception as error:
+        yield (
+            f"the user simulator {econfig.user_llm} at {where} does not answer ({describe(error)}); start its server, or "
+            "set econfig.user_llm_base_url, econfig.user_llm and the API key in the environment"
+        )
+
+
+def summary(plan: Tau2PPOConfig) -> str:
+    """The resolved plan, for human readers."""
+    econfig, train, valid = plan.econfig, plan.train_dataset, plan.valid_dataset
+    mode = "solo" if econfig.solo_mode else f"user simulator {econfig.user_llm} at {econfig.user_llm_base_url or 'litellm'}"
+
+    def tasks(dataset) -> str:
+        found = len(task_ids(econfig.domain, dataset.path, econfig.solo_mode))
+        return f"{dataset.path}: {found} tasks, {dataset.batch_size} a batch"
+
+    rows = {
+        "experiment": f"{plan.experiment_name} / {plan.trial_name}",
+        "model": plan.actor.path,
+        "domain": f"{econfig.domain} ({mode})",
+        "training": f"{tasks(train)} x {plan.gconfig.n_samples} episodes"
+        + (", equal groups dropped" if plan.group_filter else ""),
+        "validation": f"{tasks(valid)} x {plan.eval_gconfig.n_samples} episodes" if valid else "none",
+        "episode": f"at most {econfig.max_steps} steps and {econfig.timeout:g} s, "
+        + ("rejected" if econfig.reject_on_timeout else "scored 0")
+        + " at the deadline",
+        "allocation": f"{plan.rollout.backend} + {plan.actor.backend} on {plan.cluster.n_nodes} x "
+        f"{plan.cluster.n_gpus_per_node} GPUs, {plan.scheduler.type} scheduler",
+        "length": f"{plan.total_train_epochs} epochs"
+        + (f", at most {plan.total_train_steps} steps" if plan.total_train_steps else ""),
+        "output": plan.cluster.fileroot,
+    }
+    return "\n".join(f"{name:>12}  {value}" for name, value in rows.items())
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,105 @@
+"""Train a customer-service agent on tau2-bench with AReaL.
+
+    python3 examples/tau2/train.py --config examples/tau2/config_cpu.yaml experiment_name=demo trial_name=first
+
+`option=value` overrides any field of the config. `--check` looks over the plan, prints it, and launches nothing.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+if __name__ == "__main__":  # import from the repository's root, here and in AReaL's workers, which inherit this path
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from examples.tau2.supervisor import supervise
+
+WORKFLOW = "examples.tau2.agent.Tau2AgentWorkflow"
+GROUP_FILTER = "examples.tau2.agent.has_mixed_rewards"
+
+
+def main(argv: list[str]) -> int:
+    """Exit status: 0 done, 2 nothing was launched because of the plan, 124 the run's deadline passed, else a failure."""
+    # AReaL starts its workers with a bare `python3`: let it be this one
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return supervise(lambda set_deadline: run(argv, set_deadline))
+
+
+def run(argv: list[str], set_deadline: Callable[[float], None]) -> int:
+    """Check the plan; unless that is all that is asked for, or something is wrong, train."""
+    from examples.tau2.plan import PlanError, load_plan, problems, summary
+
+    check_only = "--check" in argv
+    argv = [forced(argument) for argument in argv if argument != "--check"]
+    try:
+        plan = load_plan(argv)
+        if found := problems(plan):
+            raise PlanError(found)
+    except PlanError as error:
+        print("Nothing was launched:\n" + "\n".join(f"  - {problem}" for problem in error.problems), file=sys.stderr)
+        return 2
+    print(summary(plan), flush=True)
+    if not check_only:
+        if plan.run_timeout:
+            set_deadline(plan.run_timeout)
+        train(argv)
+    return 0
+
+
+def forced(argument: str) -> str:
+    """Hydra refuses to override a field that the YAML does not name, and list items by `[0]`: spell it its way."""
+    name, equals, value = argument.partition("=")
+    if not equals or argument.startswith(("-", "+", "~")):
+        return argument
+    return f"++{name.replace('[', '.').replace(']', '')}={value}"
+
+
+def train(argv: list[str]) -> None:
+    """Run AReaL's trainer from its config to its end."""
+    import secrets
+    from dataclasses import asdict
+
+    from areal import PPOTrainer
+    from areal.api.cli_args import GenerationHyperparameters, load_expr_config
+    from areal.utils.stats_logger import StatsLogger
+
+    from examples.tau2.dataset import tau2_dataset
+    from examples.tau2.progress import StepLog
+    from examples.tau2.utils import Tau2PPOConfig
+
+    config, _ = load_expr_config(argv, Tau2PPOConfig)
+    folder = Path(StatsLogger.get_log_path(config.stats_logger))
+    agent = config.rollout.agent
+    if agent.admin_api_key == type(agent)().admin_api_key:  # published, and the proxy listens on the network
+        agent.admin_api_key = secrets.token_urlsafe(32)
+
+    def workflow(sampling: GenerationHyperparameters) -> dict:
+        arguments = sampling.to_openai_completions_args_dict(exclude_args=["n_samples"])
+        return {
+            "econfig": asdict(config.econfig),
+            "sampling": {key: value for key, value in arguments.items() if value is not None},
+            "output_dir": str(folder / "generated"),
+        }
+
+    econfig, valid = config.econfig, config.valid_dataset
+    train_dataset = tau2_dataset(
+        econfig.domain, config.train_dataset.path, econfig.solo_mode, full_batches_of=config.train_dataset.batch_size
+    )
+    valid_dataset = valid and tau2_dataset(econfig.domain, valid.path, econfig.solo_mode)
+    with PPOTrainer(config, train_dataset=train_dataset, valid_dataset=valid_dataset) as trainer:
+        steps = config.total_train_epochs * len(trainer.train_dataloader)
+        steps = min(steps, config.total_train_steps or steps)
+        trainer.stats_logger = StepLog(trainer.stats_logger, folder / "statistics.jsonl", steps, sys.stdout)
+        trainer.train(
+            workflow=WORKFLOW,
+            workflow_kwargs=workflow(config.gconfig),
+            eval_workflow=WORKFLOW,
+            eval_workflow_kwargs=workflow(config.eval_gconfig),
+            dynamic_filter_fn=GROUP_FILTER if config.group_filter else None,
+        )
+    print(f"\ntrajectories  {folder / 'generated'}\nstatistics    {folder / 'statistics.jsonl'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

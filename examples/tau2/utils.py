@@ -1,0 +1,33 @@
+"""What training adds to AReaL's config: `Tau2PPOConfig`; and tau2's cost calculation made silent for self-hosted models."""
+
+from dataclasses import dataclass, field
+
+import tau2.utils.llm_utils
+from areal.api.cli_args import PPOConfig
+
+from examples.tau2.config import Tau2EnvConfig
+from examples.tau2.llm import response_cost
+from examples.tau2.trajectory import Tau2RunInfo
+
+__all__ = ["Tau2EnvConfig", "Tau2PPOConfig", "Tau2RunInfo"]
+
+tau2.utils.llm_utils.get_response_cost = response_cost
+
+
+@dataclass
+class Tau2PPOConfig(PPOConfig):
+    """AReaL's `PPOConfig` with the tau2 environment beside it."""
+
+    econfig: Tau2EnvConfig = field(default_factory=Tau2EnvConfig)
+    group_filter: bool = field(
+        default=True, metadata={"help": "Drop groups whose episodes all got the same reward: they teach GRPO nothing."}
+    )
+    run_timeout: float | None = field(
+        default=None, metadata={"help": "Deadline of the whole run in seconds; it is ended, with all its processes."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        # AReaL's proxy applies the discount; 1.0 is its default, so econfig.turn_discount decides.
+        if self.rollout.agent.turn_discount == 1.0:
+            self.rollout.agent.turn_discount = self.econfig.turn_discount
