@@ -151,11 +151,12 @@ def has_mixed_rewards(trajectory: dict[str, Any]) -> bool:
     return len(set(returns)) > 1
 
 
-_returns: OrderedDict[int | None, list[float]] = OrderedDict()  # by AReaL's task id, one per group
+_returns: OrderedDict[int, list[float]] = OrderedDict()  # by AReaL's task id, one per group
 
 
 def _remember_return(value: float) -> None:
-    _returns.setdefault(_task_id(), []).append(value)
+    if (task_id := _task_id()) is not None:
+        _returns.setdefault(task_id, []).append(value)
     while len(_returns) > 10_000:  # groups that AReaL rejected, or never filters
         _returns.popitem(last=False)
 

@@ -62,6 +62,7 @@ def train(argv: list[str]) -> None:
 
     from areal import PPOTrainer
     from areal.api.cli_args import GenerationHyperparameters, load_expr_config
+    from areal.experimental.openai.proxy.server import DEFAULT_ADMIN_API_KEY
     from areal.utils.stats_logger import StatsLogger
 
     from examples.tau2.dataset import tau2_dataset
@@ -70,9 +71,8 @@ def train(argv: list[str]) -> None:
 
     config, _ = load_expr_config(argv, Tau2PPOConfig)
     folder = Path(StatsLogger.get_log_path(config.stats_logger))
-    agent = config.rollout.agent
-    if agent.admin_api_key == type(agent)().admin_api_key:  # published, and the proxy listens on the network
-        agent.admin_api_key = secrets.token_urlsafe(32)
+    if config.rollout.agent.admin_api_key == DEFAULT_ADMIN_API_KEY:  # published, and the proxy listens on the network
+        config.rollout.agent.admin_api_key = secrets.token_urlsafe(32)
 
     def workflow(sampling: GenerationHyperparameters) -> dict:
         arguments = sampling.to_openai_completions_args_dict(exclude_args=["n_samples"])

@@ -1,0 +1,380 @@
+"""Episodes through AReaL's real proxy server and real HTTP servers: what AReaL gets to train on, and every fault."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from areal.api.cli_args import GenerationHyperparameters
+from areal.infra import workflow_context
+from areal.infra.remote_inf_engine import GroupedRolloutWorkflow
+from areal.utils import stats_tracker
+from areal.utils.data import concat_padded_tensors
+from areal_proxy import Proxy, tool_call
+from scripted import LLMServer, in_turn, say
+
+from examples.tau2 import agent as agent_module
+from examples.tau2 import llm
+from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow, has_mixed_rewards
+from examples.tau2.trajectory import Tau2RunInfo
+
+CREATE = tool_call("create_task", '{"user_id": "user_1", "title": "Important Meeting"}')
+DONE = tool_call("done", "{}")
+BAD_CREATE = tool_call("create_task", '{"user_id": "user_1", "title": "Lunch"}')
+SOLO = {"domain": "mock", "solo_mode": True}
+SAMPLING = {"temperature": 1.0, "top_p": 1.0, "max_completion_tokens": 512}
+TASK = {"task_id": "create_task_1"}
+
+
+def episode(answers: list, econfig: dict | None = None, discount: float = 1.0, task: dict = TASK, **agent_config):
+    """Play one episode through the proxy; returns AReaL's interactions in order."""
+    with Proxy(in_turn(*answers), turn_discount=discount, **agent_config) as proxy:
+        workflow = proxy.workflow(Tau2AgentWorkflow({**SOLO, **(econfig or {})}, SAMPLING))
+        return list(asyncio.run(workflow.arun_episode(None, task)).values())
+
+
+def rewards(interactions) -> list[float]:
+    return [round(interaction.reward, 6) for interaction in interactions]
+
+
+@pytest.mark.parametrize("discount, expected", [(1.0, [1.0, 1.0]), (0.5, [0.5, 1.0]), (0.0, [0.0, 1.0])])
+def test_turn_discount_is_what_areal_trains_on(discount, expected):
+    interactions = episode([CREATE, DONE], discount=discount)
+    assert rewards(interactions) == expected
+    tensors = concat_padded_tensors([interaction.to_tensor_dict() for interaction in interactions])
+    assert tensors["rewards"].tolist() == expected
+    assert (tensors["loss_mask"].sum(1) > 0).all()
+
+
+def test_a_failed_episode_is_a_zero():
+    assert rewards(episode([BAD_CREATE, DONE])) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "malformed, then, expected",
+    [
+        (tool_call("no_such_tool", "{}"), [CREATE, DONE], [-0.25, 0, 1]),
+        ("I create it." + CREATE, [DONE], [-0.25, 1]),
+        (tool_call("create_task", '{"user_id": '), [], [-0.25]),
+        ("<think>\nnothing to say\n</think>", [], [-0.25]),
+        ("Shall I create it?", [], [-0.25]),
+    ],
+    ids=["unknown tool", "text and call", "unparsable", "empty", "text in solo mode"],
+)
+def test_format_penalty_is_subtracted_from_the_malformed_turn(malformed, then, expected, monkeypatch):
+    monkeypatch.setenv("SGLANG_FORWARD_UNKNOWN_TOOLS", "1")  # as the configs have it
+    econfig = {"invalid_format_penalty": 0.25}
+    # undiscounted and unpropagated (discount 0): the rewards of the turns themselves
+    assert rewards(episode([malformed, *then], econfig, discount=0.0)) == expected
+    returns = [sum(expected[i:]) for i in range(len(expected))]
+    assert rewards(episode([malformed, *then], econfig, discount=1.0)) == returns
+
+
+def test_thinking_before_a_call_is_not_malformed():
+    assert rewards(episode(["<think>\nhm\n</think>\n\n" + CREATE, DONE])) == [1.0, 1.0]
+
+
+def test_thinking_tool_is_offered_and_answered_and_costs_nothing():
+    think = tool_call("think", '{"thought": "A task is wanted."}')
+    prompts = []
+
+    def answer(prompt):
+        prompts.append(prompt)
+        return [think, CREATE, DONE][len(prompts) - 1]
+
+    with Proxy(answer) as proxy:
+        workflow = proxy.workflow(Tau2AgentWorkflow({**SOLO, "add_thinking_tool": True}, SAMPLING))
+        interactions = asyncio.run(workflow.arun_episode(None, TASK))
+    assert rewards(interactions.values()) == [1.0, 1.0, 1.0]
+    assert '"think"' in prompts[0] and "Error" not in prompts[1]
+    assert rewards(episode([think, CREATE, DONE])) != [1.0, 1.0, 1.0]  # not offered: an unknown tool
+
+
+def test_answer_cut_at_the_token_limit_is_a_valid_episode():
+    with Proxy(in_turn(CREATE)) as proxy:
+        agent = Tau2AgentWorkflow(SOLO, {**SAMPLING, "max_completion_tokens": 20})
+        interactions = asyncio.run(proxy.workflow(agent).arun_episode(None, TASK))
+    assert rewards(interactions.values()) == [-0.1]
+
+
+def test_context_window_exceeded_is_a_valid_episode(tmp_path):
+    answers = [CREATE, tool_call("transfer_to_human_agents", '{"summary": "x"}')]
+    first = play(answers, tmp_path / "first", {"max_steps": 3}).turns[0]
+    info = play(answers, tmp_path / "second", engine_max_tokens=first.prompt_tokens + first.completion_tokens + 10)
+    assert (info.reward, info.termination, len(info.turns)) == (0.0, "context_window_exceeded", 1)
+    assert info.simulation.termination_reason == "agent_error"
+
+
+def test_context_window_of_areals_engine_exceeded_is_a_valid_episode(tmp_path):
+    refusal = RuntimeError("max_new_tokens (-9) is non-positive! max_tokens=32768, prompt_len=32777, max_new_tokens=512.")
+    assert play([CREATE, refusal], tmp_path).termination == "context_window_exceeded"
+
+
+def play(answers: list, folder: Path, econfig: dict | None = None, **agent_config) -> Tau2RunInfo:
+    """Play one episode through the proxy; returns what was written to disk."""
+    with Proxy(in_turn(*answers), **agent_config) as proxy:
+        agent = Tau2AgentWorkflow({**SOLO, **(econfig or {})}, SAMPLING, output_dir=str(folder))
+        interactions = asyncio.run(proxy.workflow(agent).arun_episode(None, TASK))
+    (path,) = folder.rglob("*.json")
+    info = Tau2RunInfo.from_json(path.read_bytes())
+    assert [interactions[id].reward for id in list(interactions)[-1:]] == [info.rewards[info.turns[-1].completion_id]]
+    return info
+
+
+ONLY_STOP_TOKENS = ValueError(
+    "All output_tokens are EOS or PAD tokens; cannot strip stop tokens without removing entire output."
+)
+
+
+def test_nothing_but_stop_tokens_is_an_empty_turn_after_the_first(tmp_path):
+    info = play([CREATE, ONLY_STOP_TOKENS], tmp_path)
+    assert (info.reward, info.termination, info.failure) == (0.0, "agent_error", "empty")
+
+
+def test_nothing_but_stop_tokens_at_first_rejects_the_episode():
+    with pytest.raises(EpisodeRejected, match="mock task 'create_task_1'.*nothing to train on"):
+        episode([ONLY_STOP_TOKENS])
+
+
+def test_a_fault_of_the_inference_server_rejects_the_episode():
+    with pytest.raises(EpisodeRejected, match="create_task_1.*InternalServerError.*CUDA"):
+        episode([CREATE, RuntimeError("CUDA error: device-side assert")])
+
+
+def test_an_unreachable_proxy_rejects_the_episode():
+    with pytest.raises(EpisodeRejected, match="create_task_1.*APIConnectionError"):
+        asyncio.run(Tau2AgentWorkflow(SOLO).run(TASK, "http://127.0.0.1:9", "key"))
+
+
+def test_an_unknown_task_is_rejected_by_name():
+    with pytest.raises(EpisodeRejected, match="mock task 'nonsense'.*has no task"):
+        asyncio.run(Tau2AgentWorkflow(SOLO).run({"task_id": "nonsense"}, "http://127.0.0.1:9", "key"))
+
+
+def test_an_assertion_that_raises_is_not_met(tmp_path):
+    """mock's assertion on task_2 raises when the agent created none."""
+    assert rewards(episode([DONE], task={"task_id": "create_task_1_with_env_assertions"})) == [0.0]
+    assert rewards(episode([CREATE, DONE], task={"task_id": "create_task_1_with_env_assertions"})) == [1.0, 1.0]
+
+
+def test_whatever_else_the_evaluation_raises_rejects_the_episode(monkeypatch):
+    task = agent_module.environment.find_task("mock", "create_task_1").model_copy(deep=True)
+    task.evaluation_criteria.reward_basis = ["NL_ASSERTION"]
+    monkeypatch.setattr(agent_module.environment, "find_task", lambda domain, id: task)
+    with pytest.raises(EpisodeRejected, match="NL assertions"):
+        episode([CREATE, DONE])
+
+
+@pytest.mark.parametrize("reject", [False, True])
+def test_deadline(reject):
+    def answer(prompt):
+        if "Success" in prompt or "task_2" in prompt:
+            time.sleep(1.5)
+            return DONE
+        return CREATE
+
+    with Proxy(answer) as proxy:
+        agent = Tau2AgentWorkflow({**SOLO, "timeout": 1.0, "reject_on_timeout": reject}, SAMPLING)
+        play = proxy.workflow(agent).arun_episode(None, TASK)
+        if reject:
+            with pytest.raises(EpisodeRejected, match="create_task_1.*deadline of 1"):
+                asyncio.run(play)
+        else:
+            assert rewards(asyncio.run(play).values())[0] == 0.0
+
+
+def test_max_steps_and_too_many_errors_are_valid_episodes(tmp_path):
+    looking = tool_call("get_users", "{}")
+    assert play([looking], tmp_path / "a", {"max_steps": 4}).termination == "max_steps"
+    wrong = tool_call("create_task", '{"user_id": "nobody", "title": "t"}')
+    assert play([wrong], tmp_path / "b").termination == "too_many_errors"
+
+
+# -- the user simulator ------------------------------------------------------------------------------------------------
+
+
+def talk(user_answers, agent_answers=(say("All done."),), **econfig) -> Tau2RunInfo:
+    """A conversation in the mock domain over real HTTP on both sides."""
+    with LLMServer(in_turn(*agent_answers)) as agent, LLMServer(in_turn(*user_answers)) as user:
+        config = {"domain": "mock", "user_llm": "openai/user", "user_llm_base_url": user.base_url, **econfig}
+        info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
+        info.user_requests, info.agent_requests = user.requests, agent.requests
+        return info
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        None,
+        (429, {"error": {"message": "slow down"}}),
+        (500, {"error": {"message": "oops"}}),
+        (503, b"<html>busy</html>"),
+        say(""),
+        say("<think>hm</think>"),
+        say(None),
+        say(None, ("get_users", '{"trunc')),
+        b'{"choices": [',
+        {"object": "error"},
+    ],
+    ids=["closed", "429", "500", "503", "empty", "thinking only", "nothing", "cut call", "cut body", "no completion"],
+)
+def test_a_faulty_user_llm_is_asked_again_and_the_agent_is_untouched(fault):
+    info = talk([fault, fault, say("Hello"), say("###STOP###")])
+    assert (info.termination, len(info.agent_requests), len(info.user_requests)) == ("user_stop", 1, 4)
+    assert info.user_lost_seconds > 0
+    assert [message.content for message in info.simulation.messages][1] == "Hello"
+
+
+def test_an_empty_answer_at_temperature_0_is_not_asked_for_again_at_temperature_0():
+    info = talk([say(""), say("Hello"), say("###STOP###")], user_llm_args={"temperature": 0.0, "top_k": 5})
+    assert [request["temperature"] for request in info.user_requests] == [0.0, 1.0, 0.0]
+    assert info.user_requests[0]["top_k"] == 5 and info.user_requests[0]["model"] == "user"
+
+
+def test_a_user_llm_that_stays_down_rejects_the_episode_at_its_deadline():
+    with pytest.raises(EpisodeRejected, match="user simulator used up the episode's deadline"):
+        asyncio.run(
+            Tau2AgentWorkflow(
+                {"domain": "mock", "user_llm": "u", "user_llm_base_url": "http://127.0.0.1:9/v1", "timeout": 1.5}
+            ).play(TASK, "http://127.0.0.1:9", "key")
+        )
+
+
+def test_a_user_llm_that_refuses_rejects_the_episode_at_once():
+    start = time.monotonic()
+    with pytest.raises(llm.UserSimulatorError, match="401"):
+        talk([(401, {"error": {"message": "bad key"}})])
+    assert time.monotonic() - start < 30
+
+
+@contextmanager
+def logged(module) -> Iterator[list[str]]:
+    """What a module logs; pytest's caplog listens at the root logger, which AReaL replaces."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    module.logger.addHandler(handler)
+    yield lines
+    module.logger.removeHandler(handler)
+
+
+def test_an_outage_of_the_user_llm_is_two_lines_in_the_log():
+    with logged(llm) as lines:
+        talk([None] * 4 + [say("Hello"), say("###STOP###")])
+    assert len(lines) == 2 and "4 failed calls" in lines[1]
+
+
+def test_a_hosted_user_llm_goes_through_litellm():
+    with LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user, LLMServer(in_turn(say("Done."))) as agent:
+        args = {"api_base": user.base_url, "api_key": "sk-test", "temperature": 0.3}
+        config = {"domain": "mock", "user_llm": "openai/gpt-hosted", "user_llm_args": args}
+        info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
+        assert info.termination == "user_stop"
+        assert [request["temperature"] for request in user.requests] == [0.3, 0.3]
+
+
+def test_keys_come_from_the_environment_and_go_nowhere_else(monkeypatch, tmp_path):
+    monkeypatch.setenv("TAU2_USER_LLM_API_KEY", "sk-user-secret")
+    llm._user_client.cache_clear()
+    with LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user, LLMServer(in_turn(say("Done."))) as agent:
+        config = {"domain": "mock", "user_llm": "openai/u", "user_llm_base_url": user.base_url}
+        asyncio.run(Tau2AgentWorkflow(config, output_dir=str(tmp_path)).run(TASK, agent.base_url, "sk-session-secret"))
+        assert {request["key"] for request in user.requests} == {"sk-user-secret"}
+        assert {request["key"] for request in agent.requests} == {"sk-session-secret"}
+    written = [path.read_text() for path in tmp_path.rglob("*.*")]
+    assert len(written) == 2 and not any("secret" in text for text in written)
+
+
+# -- groups, statistics, the event loop --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers, accepted", [([CREATE], False), ([BAD_CREATE], False), ([CREATE, BAD_CREATE], True)])
+@pytest.mark.parametrize("discount", [1.0, 0.5])
+def test_groups_with_equal_rewards_are_filtered(answers, accepted, discount):
+    """As AReaL's executor does it: one task id for the group, the filter called with the group's tensors."""
+    count = iter(range(100))
+
+    def answer(prompt):
+        return DONE if "<tool_response>\n{" in prompt else answers[next(count) % len(answers)]
+
+    async def group(proxy):
+        workflow_context.set(workflow_context.WorkflowContext(task_id=7))
+        grouped = GroupedRolloutWorkflow(proxy.workflow(Tau2AgentWorkflow(SOLO, SAMPLING)), 4, logging.getLogger())
+        interactions = await grouped.arun_episode(None, TASK)
+        return has_mixed_rewards(concat_padded_tensors([item.to_tensor_dict() for item in interactions.values()]))
+
+    with Proxy(answer, turn_discount=discount) as proxy:
+        assert asyncio.run(group(proxy)) is accepted
+    assert not agent_module._returns
+
+
+def test_statistics_reach_areals_tracker_train_and_eval_apart():
+    async def both(proxy):
+        for is_eval in (False, True):
+            workflow_context.set(workflow_context.WorkflowContext(is_eval=is_eval, task_id=1))
+            await proxy.workflow(Tau2AgentWorkflow(SOLO, SAMPLING)).arun_episode(None, TASK)
+
+    for scope in ("rollout", "eval-rollout"):
+        stats_tracker.get(scope).export(reset=True)
+    with Proxy(in_turn(CREATE, DONE, CREATE + CREATE, DONE)) as proxy:
+        asyncio.run(both(proxy))
+    train = stats_tracker.get("rollout").export(reset=True)
+    evaluation = stats_tracker.get("eval-rollout").export(reset=True)
+    assert (train["rollout/episode/reward"], evaluation["eval-rollout/episode/reward"]) == (1.0, 0.0)
+    assert (train["rollout/tools/calls"], evaluation["eval-rollout/tools/calls"]) == (1, 2)
+    assert train["rollout/termination/agent_stop"] == 1.0 and train["rollout/termination/max_steps"] == 0.0
+    assert train["rollout/agent/completion_tokens"] > 10 and train["rollout/episode/rejected"] == 0.0
+
+
+def test_a_disk_that_cannot_be_written_costs_a_warning_not_the_episode(tmp_path):
+    (tmp_path / "generated").write_text("a file where the folder should be")
+    with Proxy(in_turn(CREATE, DONE, CREATE, DONE)) as proxy, logged(agent_module) as lines:
+        agent = Tau2AgentWorkflow(SOLO, SAMPLING, output_dir=str(tmp_path / "generated"))
+        for _ in range(2):
+            assert asyncio.run(proxy.workflow(agent).arun_episode(None, TASK))
+    assert len(lines) == 1 and "are lost" in lines[0]
+
+
+def test_sampling_arguments_reach_the_agents_server():
+    gconfig = GenerationHyperparameters(temperature=0.7, top_p=0.9, max_new_tokens=77)
+    sampling = gconfig.to_openai_completions_args_dict(exclude_args=["n_samples"])
+    with LLMServer(in_turn(say(None, ("done", {})))) as agent:
+        asyncio.run(Tau2AgentWorkflow(SOLO, sampling, model="m").run(TASK, agent.base_url, "key"))
+    (request,) = agent.requests
+    assert (request["temperature"], request["top_p"], request["max_completion_tokens"]) == (0.7, 0.9, 77)
+    assert request["tool_choice"] == "required" and request["model"] == "m"
+
+
+def test_the_agents_client_never_retries():
+    with LLMServer(in_turn((500, {"error": {"message": "oops"}}))) as agent:
+        with pytest.raises(EpisodeRejected, match="InternalServerError"):
+            asyncio.run(Tau2AgentWorkflow(SOLO).run(TASK, agent.base_url, "key"))
+        assert len(agent.requests) == 1
+
+
+def test_episodes_share_threads():
+    """No thread per episode: 64 at once need no more than the pool that writes trajectories."""
+    with LLMServer(in_turn(say(None, ("done", {}))), delay=0.2) as agent:
+        workflow = Tau2AgentWorkflow(SOLO)
+        servers = set()
+
+        async def all_at_once():
+            running = [asyncio.create_task(workflow.run(TASK, agent.base_url, "key")) for _ in range(64)]
+            await asyncio.sleep(0.15)
+            servers.update(thread for thread in threading.enumerate() if "process_request" not in thread.name)
+            await asyncio.gather(*running)
+
+        asyncio.run(all_at_once())
+    assert len(servers) < 40
+
+
+def test_subproc_mode_reads_openais_variables(monkeypatch):
+    with LLMServer(in_turn(say(None, ("done", {})))) as agent:
+        monkeypatch.setenv("OPENAI_BASE_URL", agent.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "session")
+        assert list(asyncio.run(Tau2AgentWorkflow(SOLO).run(TASK)).values()) == [0.0]
+        assert agent.requests[0]["key"] == "session"
