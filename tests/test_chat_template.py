@@ -1,12 +1,13 @@
 """The user simulator's chat template, to the letter: what a Qwen server without thinking is prompted with."""
 
+from pathlib import Path
+
 import pytest
 from sglang.srt.parser.jinja_template_utils import detect_jinja_template_content_format
-from test_configs import FOLDER
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-FILE = (FOLDER / "qwen3_nonthinking.jinja").read_text()
+FILE = (Path(__file__).parents[1] / "examples/tau2/qwen3_nonthinking.jinja").read_text()
 AS_SGLANG_READS_IT = FILE.strip("\n").replace("\\n", "\n")  # its --chat-template
 
 ANSWER = "<|im_start|>assistant\n<think>\n\n</think>\n\n"

@@ -1,4 +1,4 @@
-"""The configs as AReaL takes them: its loader, allocations, SGLang command, schedulers and advantages, without a GPU or Slurm."""
+"""The configs as AReaL takes them: its loader, allocations, SGLang command, schedulers, advantages; without a GPU."""
 
 import argparse
 import shlex
@@ -13,11 +13,12 @@ import yaml
 from areal.api.alloc_mode import ModelAllocation
 from areal.api.cli_args import SGLangConfig, load_expr_config
 from areal.engine import RemoteSGLangEngine
-from areal.infra import LocalScheduler, RolloutController, SlurmScheduler, TrainController
+from areal.infra import LocalScheduler, RolloutController, TrainController
 from areal.trainer.ppo.actor import PPOActor
 from omegaconf.errors import ConfigKeyError
 from sglang.srt.server_args import ServerArgs
 
+from examples.tau2.slurm import SlurmWorkers
 from examples.tau2.utils import Tau2PPOConfig
 
 FOLDER = Path(__file__).parents[1] / "examples/tau2"
@@ -46,7 +47,7 @@ def load(name: str, tmp_path: Path, *overrides: str) -> Tau2PPOConfig:
         "trial_name=trial",
         f"cluster.fileroot={tmp_path}",
         f"cluster.name_resolve.nfs_record_root={tmp_path}/name_resolve",
-        "econfig.user_llm_base_url=http://localhost:8000/v1/",
+        *([] if name == "config_cpu.yaml" else ["econfig.user_llm_base_url=http://localhost:8000/v1/"]),
         *overrides,
     ]
     return load_expr_config(argv, Tau2PPOConfig)[0]
@@ -67,7 +68,7 @@ def test_loads_with_areal(name, tmp_path):
     assert config.tokenizer_path == config.rollout.tokenizer_path == config.actor.path == config.sglang.model_path
     assert config.rollout.agent.export_style == "individual"
     assert config.rollout.agent.turn_discount == config.econfig.turn_discount
-    assert config.econfig.user_llm_base_url == "http://localhost:8000/v1/"
+    assert config.econfig.solo_mode or config.econfig.user_llm_base_url == "http://localhost:8000/v1/"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,13 @@ def test_model_and_allocation_are_the_specified(name, tmp_path):
     assert config.scheduler.type == ("local" if nodes == 1 else "slurm")
     assert config.allocation_mode == ""  # only AReaL's old launchers read it
     assert config.econfig.domain == "airline"
+
+
+@pytest.mark.parametrize("name", SLURM)
+def test_shared_storage_must_be_set(name):
+    cluster = yaml.safe_load((FOLDER / name).read_text())["cluster"]
+    assert cluster["fileroot"].startswith("/path/to/")
+    assert cluster["name_resolve"]["nfs_record_root"].startswith("/path/to/")
 
 
 def test_hybrid_allocations_are_what_they_say(tmp_path):
@@ -141,10 +149,7 @@ def test_every_prompt_that_the_proxy_admits_fits(name, tmp_path):
 def test_sglang_takes_its_command(name, tmp_path):
     config = load(name, tmp_path)
     servers = parallel(config.rollout.backend)
-    command = SGLangConfig.build_cmd(config.sglang, tp_size=servers.tp_size, base_gpu_id=0, host="localhost", port=1)
-    assert command == SGLangConfig.build_cmd_from_args(
-        SGLangConfig.build_args(config.sglang, tp_size=servers.tp_size, base_gpu_id=0, host="localhost", port=1)
-    )
+    command = SGLangConfig.build_cmd(config.sglang, servers.tp_size, base_gpu_id=0, host="localhost", port=8000)
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)
     server = parser.parse_args(command[3:])  # after python3 -m <module>
@@ -174,7 +179,7 @@ def submit_workers(config: Tau2PPOConfig, scheduler) -> None:
         RolloutController(RemoteSGLangEngine, config.rollout, scheduler).initialize(role="rollout", server_args={})
 
 
-def slurm_scripts(config: Tau2PPOConfig, monkeypatch, **container) -> dict[str, tuple[dict[str, str], str]]:
+def slurm_scripts(config: Tau2PPOConfig, monkeypatch) -> dict[str, tuple[dict[str, str], str]]:
     """By role: the `#SBATCH` options and the command of the script that AReaL submits."""
     scripts = {}
 
@@ -187,9 +192,7 @@ def slurm_scripts(config: Tau2PPOConfig, monkeypatch, **container) -> dict[str, 
         return b"Submitted batch job 1"
 
     monkeypatch.setattr(subprocess, "check_output", sbatch)
-    spec = config.actor.scheduling_spec[0]
-    settings = {"container_type": spec.container_type, "container_mounts": spec.mount} | container
-    submit_workers(config, SlurmScheduler(exp_config=config, **settings))
+    submit_workers(config, SlurmWorkers(config))
     return scripts
 
 
@@ -207,9 +210,8 @@ def test_slurm_jobs_take_the_specified_gpus(name, tmp_path, monkeypatch):
         assert int(options["cpus-per-task"]) == 8 * gpus <= 64
         assert f"--ntasks={allocation.world_size // gpus} " in command
         assert f"$((SLURM_LOCALID * {gpus}))" in command
-        assert (
-            f"python3 -m areal.infra.rpc.rpc_server --experiment-name test --trial-name trial --role {role}" in command
-        )
+        assert "python3 -m areal.infra.rpc.rpc_server --experiment-name test --trial-name trial " in command
+        assert f" --role {role} " in command
         assert f"--nfs-record-root {tmp_path}/name_resolve" in command
 
 
@@ -228,9 +230,13 @@ def test_slurm_workers_run_in_the_container_with_all_variables(name, tmp_path, m
 
 @pytest.mark.parametrize("name", SLURM)
 def test_slurm_workers_run_without_a_container(name, tmp_path, monkeypatch):
-    for _, command in slurm_scripts(load(name, tmp_path), monkeypatch, container_type="none").values():
+    config = load(name, tmp_path, "++actor.scheduling_spec.0.container_type=none")
+    for _, command in slurm_scripts(config, monkeypatch).values():
         assert "singularity" not in command and "areal-runtime" not in command
         assert "--gres=gpu:8 bash -c 'export CUDA_VISIBLE_DEVICES=" in command
+        for variable, value in VARIABLES.items():
+            assert f"export {variable}={value};" in command
+        assert f"export PYTHONPATH={FOLDER.parents[1]}:" in command
 
 
 def test_local_workers_share_the_node(tmp_path, monkeypatch):

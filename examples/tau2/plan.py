@@ -20,6 +20,7 @@ from examples.tau2.utils import Tau2PPOConfig
 
 PROXY_MAX_TOKENS = 32_768  # AReaL 1.0.4's proxy allows a prompt and its answer no more, whatever gconfig says
 PROBE_TIMEOUT = 30.0  # seconds a user LLM has for its first answer
+_PROBE = [{"role": "user", "content": "Say OK."}]
 _PLACEHOLDER = re.compile(r"/path/to\b|<[^<>]+>")
 
 
@@ -42,7 +43,12 @@ def load_plan(argv: list[str]) -> Tau2PPOConfig:
     except (Exception, SystemExit) as error:
         raise PlanError([f"--config or an override: {_first_line(error)}"]) from error
     try:
-        plan = OmegaConf.to_object(to_structured_cfg(given, Tau2PPOConfig))
+        config = to_structured_cfg(given, Tau2PPOConfig)
+        if missing := [".".join(map(str, path)) for path, node in _leaves(config) if node._is_missing()]:
+            raise PlanError([f"{option} is not set; add {option}=... to the command line" for option in missing])
+        plan = OmegaConf.to_object(config)
+    except PlanError:
+        raise
     except Exception as error:
         raise PlanError(_wrong_options(given) or [_first_line(error)]) from error
     discount = OmegaConf.select(given, "rollout.agent.turn_discount")
@@ -173,9 +179,9 @@ def _contexts(plan: Tau2PPOConfig) -> Iterator[str]:
         window = PROXY_MAX_TOKENS
     elif window > PROXY_MAX_TOKENS:
         yield f"rollout.agent.engine_max_tokens={window} has no effect: AReaL's proxy stops at {PROXY_MAX_TOKENS}; set that"
-    if served is not None and window > served:
+    if served is not None and window >= served:  # SGLang refuses a request that could fill its context
         yield (
-            f"rollout.agent.engine_max_tokens={window} is more than sglang.context_length={served}; "
+            f"rollout.agent.engine_max_tokens={window} must be less than sglang.context_length={served}; "
             "lower the former, or raise the latter"
         )
     for option, gconfig in (("gconfig", plan.gconfig), ("eval_gconfig", plan.eval_gconfig)):
@@ -212,16 +218,14 @@ def _allocation(plan: Tau2PPOConfig) -> Iterator[str]:
 
 
 def _storage(plan: Tau2PPOConfig) -> Iterator[str]:
-    missing = []
-    for path, value in _strings(asdict(plan)):
-        if value == "???":
-            missing.append(path)
-        elif _PLACEHOLDER.search(value):
-            yield f"{path}={value} is a placeholder; set it"
+    placeholders: dict[str, str] = {}  # by value: other options take it over from these by interpolation
+    for path, value in sorted(_strings(asdict(plan)), key=lambda item: not item[0].startswith(("cluster.", "actor."))):
+        if _PLACEHOLDER.search(value):
+            placeholders.setdefault(value, path)
+    for value, path in placeholders.items():
+        yield f"{path}={value} is a placeholder; set it"
     for option in ("experiment_name", "trial_name"):
-        if option in missing:
-            yield f"{option} is not set; add {option}=... to the command line"
-        elif "/" in getattr(plan, option):
+        if "/" in getattr(plan, option):
             yield f"{option}={getattr(plan, option)} must not contain '/'"
     root = plan.cluster.fileroot
     if not _PLACEHOLDER.search(root):

@@ -7,8 +7,10 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 if __name__ == "__main__":  # import from the repository's root, here and in AReaL's workers, which inherit this path
     sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -47,6 +49,27 @@ def run(argv: list[str], set_deadline: Callable[[float], None]) -> int:
     return 0
 
 
+@contextmanager
+def console(log: Path | None) -> Iterator[TextIO]:
+    """Send all that this process and its children print to the file `log`, and yield the terminal; without a file, nothing
+    changes. A failure ends with the last lines of the file."""
+    if log is None:
+        yield sys.stdout
+        return
+    terminal = os.fdopen(os.dup(1), "w", buffering=1)
+    print(f"AReaL's own output: {log}", file=terminal)
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield terminal
+    except Exception as error:
+        sys.stdout.flush()
+        tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-30:])
+        print(f"{tail}\nThe run failed: {error}\nMore in {log}", file=terminal)
+        raise
+
+
 def forced(argument: str) -> str:
     """Hydra refuses to override a field that the YAML does not name, and list items by `[0]`: spell it its way."""
     name, equals, value = argument.partition("=")
@@ -63,16 +86,21 @@ def train(argv: list[str]) -> None:
     from areal import PPOTrainer
     from areal.api.cli_args import GenerationHyperparameters, load_expr_config
     from areal.experimental.openai.proxy.server import DEFAULT_ADMIN_API_KEY
+    from areal.utils.saver import Saver
     from areal.utils.stats_logger import StatsLogger
 
     from examples.tau2.dataset import tau2_dataset
     from examples.tau2.progress import StepLog
+    from examples.tau2.slurm import SlurmTrainer
     from examples.tau2.utils import Tau2PPOConfig
 
     config, _ = load_expr_config(argv, Tau2PPOConfig)
+    Path(config.cluster.name_resolve.nfs_record_root).mkdir(parents=True, exist_ok=True)  # AReaL expects it
     folder = Path(StatsLogger.get_log_path(config.stats_logger))
     if config.rollout.agent.admin_api_key == DEFAULT_ADMIN_API_KEY:  # published, and the proxy listens on the network
         config.rollout.agent.admin_api_key = secrets.token_urlsafe(32)
+
+    log = folder / "console.log" if config.quiet else None
 
     def workflow(sampling: GenerationHyperparameters) -> dict:
         arguments = sampling.to_openai_completions_args_dict(exclude_args=["n_samples"])
@@ -87,18 +115,28 @@ def train(argv: list[str]) -> None:
         econfig.domain, config.train_dataset.path, econfig.solo_mode, full_batches_of=config.train_dataset.batch_size
     )
     valid_dataset = valid and tau2_dataset(econfig.domain, valid.path, econfig.solo_mode)
-    with PPOTrainer(config, train_dataset=train_dataset, valid_dataset=valid_dataset) as trainer:
-        steps = config.total_train_epochs * len(trainer.train_dataloader)
-        steps = min(steps, config.total_train_steps or steps)
-        trainer.stats_logger = StepLog(trainer.stats_logger, folder / "statistics.jsonl", steps, sys.stdout)
-        trainer.train(
-            workflow=WORKFLOW,
-            workflow_kwargs=workflow(config.gconfig),
-            eval_workflow=WORKFLOW,
-            eval_workflow_kwargs=workflow(config.eval_gconfig),
-            dynamic_filter_fn=GROUP_FILTER if config.group_filter else None,
+    with console(log) as terminal:
+        print("starting the trainer and the inference servers ...", file=terminal)
+        trainer_class = SlurmTrainer if config.scheduler.type == "slurm" else PPOTrainer
+        with trainer_class(config, train_dataset=train_dataset, valid_dataset=valid_dataset) as trainer:
+            steps = config.total_train_epochs * len(trainer.train_dataloader)
+            steps = min(steps, config.total_train_steps or steps)
+            trainer.stats_logger = StepLog(trainer.stats_logger, folder / "statistics.jsonl", steps, terminal)
+            print(f"training {steps} steps ...", file=terminal)
+            trainer.train(
+                workflow=WORKFLOW,
+                workflow_kwargs=workflow(config.gconfig),
+                eval_workflow=WORKFLOW,
+                eval_workflow_kwargs=workflow(config.eval_gconfig),
+                dynamic_filter_fn=GROUP_FILTER if config.group_filter else None,
+            )
+        checkpoints = Saver.get_model_save_root(
+            config.experiment_name, config.trial_name, config.cluster.fileroot, name="default"
         )
-    print(f"\ntrajectories  {folder / 'generated'}\nstatistics    {folder / 'statistics.jsonl'}")
+        print(
+            f"\ntrajectories  {folder / 'generated'}\nstatistics    {folder / 'statistics.jsonl'}\ncheckpoints   {checkpoints}",
+            file=terminal,
+        )
 
 
 if __name__ == "__main__":

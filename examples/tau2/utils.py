@@ -22,6 +22,10 @@ class Tau2PPOConfig(PPOConfig):
     group_filter: bool = field(
         default=True, metadata={"help": "Drop groups whose episodes all got the same reward: they teach GRPO nothing."}
     )
+    quiet: bool = field(
+        default=False,
+        metadata={"help": "Send the output of AReaL and its workers to console.log; the terminal gets a line per step."},
+    )
     run_timeout: float | None = field(
         default=None, metadata={"help": "Deadline of the whole run in seconds; it is ended, with all its processes."}
     )

@@ -1,0 +1,41 @@
+# All that a machine without a GPU can do, in .venv; needs python3 (3.11 or 3.12), git and make.
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+INSTALLED := .venv/installed
+MODEL := .cache/tiny-qwen3
+TRIAL := $(shell date +%m%d_%H%M%S)
+
+# litellm otherwise tries to download its price list when it is imported
+export LITELLM_LOCAL_MODEL_COST_MAP := True
+
+.PHONY: .venv model demo test lint clean
+
+.venv: $(INSTALLED)
+model: $(MODEL)/config.json
+
+# Byte code is made here, with all cores, whatever PYTHONDONTWRITEBYTECODE says: otherwise each of the ten processes of a
+# run compiles its imports anew.
+$(INSTALLED): requirements/cpu.txt $(wildcard examples/tau2/cpu/sgl_kernel/*.toml examples/tau2/cpu/sgl_kernel/*/*.py)
+	@python3 -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+		|| { echo "python3 must be Python 3.11 or 3.12, but is $$(python3 --version)"; exit 1; }
+	@python3 -m venv .venv || { echo "On Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m pip install --quiet uv
+	$(PYTHON) -m uv pip install --compile-bytecode --no-deps -r requirements/cpu.txt ./examples/tau2/cpu/sgl_kernel
+	@touch $@
+
+$(MODEL)/config.json: $(INSTALLED) $(wildcard examples/tau2/cpu/*.py examples/tau2/cpu/*.jinja)
+	$(PYTHON) examples/tau2/cpu/model.py $(MODEL)
+
+demo: .venv model
+	$(PYTHON) examples/tau2/train.py --config examples/tau2/config_cpu.yaml experiment_name=demo trial_name=$(TRIAL)
+
+test: .venv
+	$(PYTHON) -m pytest
+
+lint: .venv
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+
+clean:
+	rm -rf .venv .cache .pytest_cache .ruff_cache

@@ -1,0 +1,135 @@
+"""What is wrong with a config is said before anything is launched: all of it at once, by option."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from scripted import LLMServer, in_turn, say
+
+from examples.tau2.plan import PlanError, load_plan, problems, summary
+from examples.tau2.train import forced
+
+AIRLINE = "examples/tau2/config_1.7b_airline.yaml"
+NAMES = ["experiment_name=e", "trial_name=t"]
+
+
+@pytest.fixture(scope="module")
+def user():
+    with LLMServer(in_turn(say("OK."))) as server:
+        yield server
+
+
+@pytest.fixture
+def found(user, tmp_path):
+    """The problems of the airline config with overrides."""
+
+    def found(*overrides: str, config: str = AIRLINE) -> list[str]:
+        base = [*NAMES, f"cluster.fileroot={tmp_path}", f"econfig.user_llm_base_url={user.base_url}"]
+        return problems(load_plan(["--config", config, *map(forced, [*base, *overrides])]))
+
+    return found
+
+
+def test_a_good_plan_has_no_problems_and_is_summed_up(found, user, tmp_path):
+    assert found() == []
+    argv = ["--config", AIRLINE, *NAMES, f"++cluster.fileroot={tmp_path}", f"++econfig.user_llm_base_url={user.base_url}"]
+    text = summary(load_plan(argv))
+    for part in ("airline", "tau2/train: 30 tasks", "tau2/test: 20 tasks", "sglang:d6 + archon:d2", user.base_url):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "override, expected",
+    [
+        ("econfig.domain=bank", "econfig.domain='bank' is unknown; choose one of airline, retail, telecom, mock"),
+        ("econfig.solo_mode=true", "econfig.solo_mode=true: tau2's airline has no solo mode"),
+        ("train_dataset.path=tau2/dev", "train_dataset.path='tau2/dev': domain airline has no split 'dev'; it has: train"),
+        ("valid_dataset.path=elsewhere", "valid_dataset.path='elsewhere': 'elsewhere' is not of the form tau2/<split>"),
+        ("econfig.user_llm=null", "econfig.user_llm is not set"),
+        ("econfig.max_steps=0", "econfig.max_steps=0 must be greater than 0"),
+        ("econfig.turn_discount=1.5", "econfig.turn_discount=1.5 is out of range; it must be between 0 and 1"),
+        ("econfig.invalid_format_penalty=-1", "econfig.invalid_format_penalty=-1.0 is out of range"),
+        ("gconfig.temperature=-0.5", "gconfig.temperature=-0.5 is out of range"),
+        ("gconfig.n_samples=1", "group_filter=true drops every group of gconfig.n_samples=1"),
+        ("cluster.n_nodes=3", "take 8 GPUs, but cluster.n_nodes=3 times cluster.n_gpus_per_node=8 is 24"),
+        ("actor.backend=archon:x9", "actor.backend='archon:x9' is no allocation"),
+        ("rollout.agent.engine_max_tokens=40000", "rollout.agent.engine_max_tokens=40000 has no effect"),
+        ("sglang.context_length=4096", "must be less than sglang.context_length=4096"),
+        ("gconfig.max_new_tokens=32768", "gconfig.max_new_tokens=32768 leaves no room for a prompt"),
+        ("actor.mb_spec.max_tokens_per_mb=1024", "actor.mb_spec.max_tokens_per_mb=1024 is less than the longest sequence"),
+        ("actor.pad_to_maximum=false", "actor.enable_tree_training=true needs actor.pad_to_maximum=true"),
+        ("actor.path=/path/to/model", "actor.path=/path/to/model is a placeholder; set it"),
+        ("actor.path=./no/model", "actor.path=./no/model is no folder"),
+        ("cluster.fileroot=/proc/nowhere", "cluster.fileroot=/proc/nowhere cannot be written"),
+        ("scheduler.type=ray", "scheduler.type=ray: AReaL runs agent workflows under local and slurm only"),
+        ("trial_name=a/b", "trial_name=a/b must not contain '/'"),
+    ],
+)
+def test_each_problem_is_named_with_its_option(found, override, expected):
+    assert any(expected in problem for problem in found(override)), found(override)
+
+
+def test_all_problems_are_said_at_once(found):
+    assert len(found("econfig.max_steps=0", "train_dataset.path=x", "cluster.n_nodes=2", "gconfig.temperature=9")) == 4
+
+
+def test_placeholders_are_said_once(user):
+    argv = ["--config", "examples/tau2/config_8b_airline.yaml", *NAMES, f"++econfig.user_llm_base_url={user.base_url}"]
+    found = [problem for problem in problems(load_plan(argv)) if "placeholder" in problem]
+    assert [problem.split("=")[0] for problem in found[:2]] == ["cluster.name_resolve.nfs_record_root", "cluster.fileroot"]
+    assert len(found) == len({problem.split("=")[1] for problem in found})
+
+
+def test_unknown_options_and_wrong_types_are_said_at_once():
+    with pytest.raises(PlanError) as error:
+        load_plan(["--config", AIRLINE, *NAMES, "++econfig.max_step=1", "++econfig.max_steps=many", "++nonsense.a=1"])
+    assert [problem.split(":")[0] for problem in sorted(error.value.problems)] == [
+        *("econfig.max_step", "econfig.max_steps", "nonsense.a")
+    ]
+
+
+@pytest.mark.parametrize("argv", [["--config", "nowhere.yaml"], ["--config", AIRLINE, "a=b=[c"]])
+def test_a_file_or_an_override_that_cannot_be_read(argv):
+    with pytest.raises(PlanError, match="--config or an override"):
+        load_plan(argv)
+
+
+def test_missing_options_are_asked_for():
+    with pytest.raises(PlanError) as error:
+        load_plan(["--config", AIRLINE, "++experiment_name=???", "++trial_name=???"])
+    assert {"experiment_name", "trial_name"} <= {problem.split()[0] for problem in error.value.problems}
+
+
+def test_a_user_llm_that_does_not_answer(found, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    (problem,) = found(f"econfig.user_llm_base_url=http://127.0.0.1:{port}/v1")
+    assert "does not answer" in problem and "econfig.user_llm_base_url" in problem
+    with LLMServer(in_turn((401, {"error": {"message": "who are you"}}))) as refusing:
+        (problem,) = found(f"econfig.user_llm_base_url={refusing.base_url}")
+    assert "401" in problem and "API key" in problem
+
+
+def test_data_directories_without_data(found, monkeypatch, tmp_path):
+    monkeypatch.setenv("TAU2_DATA_DIR", str(tmp_path))
+    assert any(f"TAU2_DATA_DIR={tmp_path} has no tau2/domains/airline" in problem for problem in found())
+    monkeypatch.delenv("TAU2_DATA_DIR")
+    found_elsewhere = found(f"actor.scheduling_spec[0].env_vars.TAU2_DATA_DIR={tmp_path / 'x'}")
+    assert any("has no tau2/domains/airline" in problem for problem in found_elsewhere)
+
+
+def test_contradicting_turn_discounts():
+    argv = ["--config", AIRLINE, *NAMES, "++econfig.turn_discount=0.9"]
+    assert load_plan(argv).rollout.agent.turn_discount == 0.9
+    with pytest.raises(PlanError, match=r"rollout.agent.turn_discount=1.0 contradicts econfig.turn_discount=0.9"):
+        load_plan([*argv, "++rollout.agent.turn_discount=1.0"])
+
+
+def test_overrides_are_spelled_hydras_way():
+    assert forced("actor.scheduling_spec[0].env_vars.A=b=c") == "++actor.scheduling_spec.0.env_vars.A=b=c"
+    assert [forced(word) for word in ("--config", "+a=1", "~a", "x.yaml")] == ["--config", "+a=1", "~a", "x.yaml"]
+
+
+def test_checking_writes_nothing(found, tmp_path):
+    found()
+    assert list(Path(tmp_path).iterdir()) == []
