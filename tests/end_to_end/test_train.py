@@ -1,0 +1,135 @@
+"""The main job as a user runs it: AReaL's trainer, Archon, SGLang and the proxy, on the CPU, with a tiny model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from safetensors.torch import load_file
+
+from examples.tau2.trajectory import Tau2RunInfo
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / ".cache/tiny-qwen3"
+STEPS = 3
+
+
+def command(fileroot: Path, *overrides: str) -> list[str]:
+    return [
+        *(sys.executable, "examples/tau2/train.py", "--config", "examples/tau2/config_cpu.yaml"),
+        *("experiment_name=test", "trial_name=trial", f"cluster.fileroot={fileroot}", *overrides),
+    ]
+
+
+def processes_of(fileroot: Path) -> list[psutil.Process]:
+    """Every process with the run's folder in its command line (all of AReaL's workers) or among their children."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(fileroot) in word for word in process.info["cmdline"] or []) or "sglang" in process.name()
+    ]
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    subprocess.run([sys.executable, "examples/tau2/cpu/model.py", str(MODEL)], cwd=ROOT, check=True)
+    return MODEL
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory) -> tuple[Path, str]:
+    """The folder of a finished run, and what it printed."""
+    fileroot = tmp_path_factory.mktemp("runs")
+    options = (f"total_train_steps={STEPS}", "saver.freq_steps=1")
+    process = subprocess.Popen(
+        command(fileroot, *options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    output = process.communicate(timeout=900)[0]
+    assert process.returncode == 0, output
+    assert processes_of(fileroot) == []
+    return fileroot, output
+
+
+@pytest.fixture(scope="module")
+def folder(run) -> Path:
+    (folder,) = run[0].glob("logs/*/test/trial")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def statistics(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "statistics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trajectories(folder) -> list[Tau2RunInfo]:
+    return [Tau2RunInfo.from_json(path.read_bytes()) for path in folder.glob("generated/**/*.json")]
+
+
+def test_the_steps_ran_and_were_reported(run, statistics):
+    assert [record["step"] for record in statistics] == list(range(1, STEPS + 1))
+    for step in range(1, STEPS + 1):
+        assert f"step {step}/{STEPS} | reward " in run[1]
+    for line, place in zip(run[1].splitlines()[-3:], ("generated", "statistics.jsonl", "checkpoints"), strict=True):
+        assert Path(line.split()[-1]).exists() and place in line
+
+
+def test_gradients_flowed(statistics):
+    assert sum(record["ppo_actor/update/grad_norm"] > 0 for record in statistics) > STEPS / 2
+
+
+def test_rollout_and_recomputed_logprobs_agree_on_policy(statistics):
+    for record in statistics:
+        assert abs(record["ppo_actor/update/behave_approx_kl/avg"]) < 1e-4
+        for end in ("min", "max"):  # of each token: weights of another step would show
+            assert abs(record[f"ppo_actor/update/compute_logp/kl_div_direct/{end}"]) < 1e-3
+
+
+def test_weights_changed_at_every_step_and_were_served(run, trajectories):
+    """Every checkpoint differs from the one before, and with each the next step's episodes were played."""
+    saved = sorted(run[0].glob("checkpoints/**/model*.safetensors"), key=lambda path: path.stat().st_mtime)
+    weights = [load_file(path) for path in (MODEL / "model.safetensors", *saved)]
+    assert len(weights) == STEPS + 1
+    for before, after in zip(weights, weights[1:], strict=False):
+        assert any((before[name] != after[name]).any() for name in before if name in after)
+    assert {info.weight_version for info in trajectories} >= set(range(STEPS))
+
+
+def test_rewards_of_both_kinds_occurred(trajectories):
+    assert {0.0, 1.0} <= {info.reward for info in trajectories}
+
+
+def test_trajectories_agree_with_the_rewards(statistics, trajectories):
+    """AReaL's tracker counts the episodes that ended between two steps; all of them are on disk, and none twice."""
+    assert len({info.simulation.id for info in trajectories}) == len(trajectories)
+    first = [info for info in trajectories if info.weight_version == 0]
+    mean = sum(info.reward for info in first) / len(first)
+    assert statistics[0]["rollout/episode/reward"] == pytest.approx(mean, abs=1e-6)
+    for info in trajectories:
+        assert info.reward == info.simulation.reward_info.reward
+        assert sum(info.rewards.values()) == pytest.approx(
+            info.reward - 0.1 * sum(turn.malformed is not None for turn in info.turns)
+        )
+
+
+def test_no_key_is_written(folder):
+    for path in folder.rglob("*"):
+        if path.suffix in (".json", ".txt", ".jsonl"):
+            assert "Bearer" not in path.read_text() and "api_key" not in path.read_text()
+
+
+def test_ctrl_c_ends_every_process(model, tmp_path):
+    process = subprocess.Popen(
+        command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
+    for line in process.stdout:
+        if line.startswith("training "):
+            break
+    assert processes_of(tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert processes_of(tmp_path) == []
