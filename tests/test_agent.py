@@ -110,7 +110,9 @@ def test_context_window_exceeded_is_a_valid_episode(tmp_path):
 
 
 def test_context_window_of_areals_engine_exceeded_is_a_valid_episode(tmp_path):
-    refusal = RuntimeError("max_new_tokens (-9) is non-positive! max_tokens=32768, prompt_len=32777, max_new_tokens=512.")
+    refusal = RuntimeError(
+        "max_new_tokens (-9) is non-positive! max_tokens=32768, prompt_len=32777, max_new_tokens=512."
+    )
     assert play([CREATE, refusal], tmp_path).termination == "context_window_exceeded"
 
 
@@ -197,9 +199,9 @@ def test_max_steps_and_too_many_errors_are_valid_episodes(tmp_path):
 # -- the user simulator ------------------------------------------------------------------------------------------------
 
 
-def talk(user_answers, agent_answers=(say("All done."),), **econfig) -> Tau2RunInfo:
+def talk(user_answers, **econfig) -> Tau2RunInfo:
     """A conversation in the mock domain over real HTTP on both sides."""
-    with LLMServer(in_turn(*agent_answers)) as agent, LLMServer(in_turn(*user_answers)) as user:
+    with LLMServer(in_turn(say("All done."))) as agent, LLMServer(in_turn(*user_answers)) as user:
         config = {"domain": "mock", "user_llm": "openai/user", "user_llm_base_url": user.base_url, **econfig}
         info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
         info.user_requests, info.agent_requests = user.requests, agent.requests

@@ -117,12 +117,17 @@ def test_chat_format(tokenizer):
     assert text([user("hi")]) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert text([user("hi")], enable_thinking=True) == text([user("hi")])
     assert text([user("hi")], enable_thinking=False) == text([user("hi")]) + "<think>\n\n</think>\n\n"
-    assert text([system("Be kind."), user("hi")]).startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n")
+    assert text([system("Be kind."), user("hi")]).startswith(
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n"
+    )
 
     tool = {"type": "function", "function": {"name": "f", "description": "größer", "parameters": {}}}
     with_tools = text([system("Be kind.")], [tool, tool], prompt=False)
     assert with_tools.startswith("<|im_start|>system\nBe kind.\n\n# Tools\n\n")
-    assert f"<tools>\n{json.dumps(tool, ensure_ascii=False)}\n{json.dumps(tool, ensure_ascii=False)}\n</tools>" in with_tools
+    assert (
+        f"<tools>\n{json.dumps(tool, ensure_ascii=False)}\n{json.dumps(tool, ensure_ascii=False)}\n</tools>"
+        in with_tools
+    )
     assert with_tools.endswith("<|im_end|>\n")
     assert text([user("hi")], [tool], prompt=False).startswith("<|im_start|>system\n# Tools\n\n")
 

@@ -64,7 +64,9 @@ def test_random_calls_give_what_tau2_gives(domain, solo_mode):
     """Also the pattern of equal hashes: whenever tau2's database returns to an earlier state, so does ours."""
     for seed in range(3):
         theirs, mine = stock(domain, solo_mode), make_environment(domain, solo_mode)
-        seen: list[tuple] = [((theirs.get_db_hash(), theirs.get_user_db_hash()), (mine.get_db_hash(), mine.get_user_db_hash()))]
+        seen: list[tuple] = [
+            ((theirs.get_db_hash(), theirs.get_user_db_hash()), (mine.get_db_hash(), mine.get_user_db_hash()))
+        ]
         for number, call in enumerate(random_calls(domain, solo_mode, seed, 60)):
             assert outcome(mine, call) == outcome(theirs, call), call
             if number % 6 == 0:

@@ -32,7 +32,13 @@ def found(user, tmp_path):
 
 def test_a_good_plan_has_no_problems_and_is_summed_up(found, user, tmp_path):
     assert found() == []
-    argv = ["--config", AIRLINE, *NAMES, f"++cluster.fileroot={tmp_path}", f"++econfig.user_llm_base_url={user.base_url}"]
+    argv = [
+        "--config",
+        AIRLINE,
+        *NAMES,
+        f"++cluster.fileroot={tmp_path}",
+        f"++econfig.user_llm_base_url={user.base_url}",
+    ]
     text = summary(load_plan(argv))
     for part in ("airline", "tau2/train: 30 tasks", "tau2/test: 20 tasks", "sglang:d6 + archon:d2", user.base_url):
         assert part in text
@@ -43,7 +49,10 @@ def test_a_good_plan_has_no_problems_and_is_summed_up(found, user, tmp_path):
     [
         ("econfig.domain=bank", "econfig.domain='bank' is unknown; choose one of airline, retail, telecom, mock"),
         ("econfig.solo_mode=true", "econfig.solo_mode=true: tau2's airline has no solo mode"),
-        ("train_dataset.path=tau2/dev", "train_dataset.path='tau2/dev': domain airline has no split 'dev'; it has: train"),
+        (
+            "train_dataset.path=tau2/dev",
+            "train_dataset.path='tau2/dev': domain airline has no split 'dev'; it has: train",
+        ),
         ("valid_dataset.path=elsewhere", "valid_dataset.path='elsewhere': 'elsewhere' is not of the form tau2/<split>"),
         ("econfig.user_llm=null", "econfig.user_llm is not set"),
         ("econfig.max_steps=0", "econfig.max_steps=0 must be greater than 0"),
@@ -56,7 +65,10 @@ def test_a_good_plan_has_no_problems_and_is_summed_up(found, user, tmp_path):
         ("rollout.agent.engine_max_tokens=40000", "rollout.agent.engine_max_tokens=40000 has no effect"),
         ("sglang.context_length=4096", "must be less than sglang.context_length=4096"),
         ("gconfig.max_new_tokens=32768", "gconfig.max_new_tokens=32768 leaves no room for a prompt"),
-        ("actor.mb_spec.max_tokens_per_mb=1024", "actor.mb_spec.max_tokens_per_mb=1024 is less than the longest sequence"),
+        (
+            "actor.mb_spec.max_tokens_per_mb=1024",
+            "actor.mb_spec.max_tokens_per_mb=1024 is less than the longest sequence",
+        ),
         ("actor.pad_to_maximum=false", "actor.enable_tree_training=true needs actor.pad_to_maximum=true"),
         ("actor.path=/path/to/model", "actor.path=/path/to/model is a placeholder; set it"),
         ("actor.path=./no/model", "actor.path=./no/model is no folder"),
@@ -76,7 +88,10 @@ def test_all_problems_are_said_at_once(found):
 def test_placeholders_are_said_once(user):
     argv = ["--config", "examples/tau2/config_8b_airline.yaml", *NAMES, f"++econfig.user_llm_base_url={user.base_url}"]
     found = [problem for problem in problems(load_plan(argv)) if "placeholder" in problem]
-    assert [problem.split("=")[0] for problem in found[:2]] == ["cluster.name_resolve.nfs_record_root", "cluster.fileroot"]
+    assert [problem.split("=")[0] for problem in found[:2]] == [
+        "cluster.name_resolve.nfs_record_root",
+        "cluster.fileroot",
+    ]
     assert len(found) == len({problem.split("=")[1] for problem in found})
 
 

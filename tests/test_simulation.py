@@ -20,7 +20,14 @@ from examples.tau2.config import Tau2EnvConfig
 from examples.tau2.reward import evaluate
 from examples.tau2.simulation import AsyncOrchestrator
 
-DOMAINS = [("mock", False), ("mock", True), ("airline", False), ("retail", False), ("telecom", False), ("telecom", True)]
+DOMAINS = [
+    ("mock", False),
+    ("mock", True),
+    ("airline", False),
+    ("retail", False),
+    ("telecom", False),
+    ("telecom", True),
+]
 
 
 def stock(domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits) -> tuple[SimulationRun, float]:

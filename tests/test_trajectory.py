@@ -84,7 +84,11 @@ def test_statistics():
     assert statistics["agent/prompt_tokens"] == 200 and statistics["agent/completion_tokens"] == 20
     assert statistics["termination/agent_stop"] == 1.0
     failed = played([say(None, ("nope", {})), say("Hello.")]).statistics()
-    assert failed["agent/malformed_turns"] == 2 and failed["tools/errors"] == 1 and failed["termination/agent_error"] == 1.0
+    assert (
+        failed["agent/malformed_turns"] == 2
+        and failed["tools/errors"] == 1
+        and failed["termination/agent_error"] == 1.0
+    )
     for counted in (statistics, failed):
         assert sum(value for key, value in counted.items() if key.startswith("termination/")) == 1.0
 

@@ -15,7 +15,8 @@ class Tau2EnvConfig:
         default=False, metadata={"help": "The agent gets a ticket and the user's tools; there is no user simulator."}
     )
     user_llm_base_url: str | None = field(
-        default=None, metadata={"help": "OpenAI-compatible URL of the user simulator; null: a provider known to litellm."}
+        default=None,
+        metadata={"help": "OpenAI-compatible URL of the user simulator; null: a provider known to litellm."},
     )
     user_llm: str | None = field(
         default=None, metadata={"help": "Model of the user simulator, e.g. openai/self-hosted-Qwen2.5-72B."}

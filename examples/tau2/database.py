@@ -93,10 +93,7 @@ def with_views(toolkit: type[ToolKitBase]) -> type[ToolKitBase]:
         if not any(isinstance(table, TableView) for table in tables.values()):
             return toolkit.get_db_hash(self)
         return get_dict_hash(
-            {
-                name: table.changes() if isinstance(table, TableView) else _dump(table)
-                for name, table in tables.items()
-            }
+            {name: table.changes() if isinstance(table, TableView) else _dump(table) for name, table in tables.items()}
         )
 
     def update_db(self, update_data: dict | None = None) -> None:

@@ -1,8 +1,8 @@
 """tau2's tasks and environments: files are read once per process; every episode gets a cheap environment of its own.
 
 Environments are tau2's own classes over a view of the domain's one frozen database, with two additions: an optional
-`think` tool, and task assertions that raise count as not met. They are registered with tau2 under names of their own, so that its evaluator
-builds the same environments that the conversation ran in.
+`think` tool, and task assertions that raise count as not met. They are registered with tau2 under names of their own,
+so that its evaluator builds the same environments that the conversation ran in.
 """
 
 import copy

@@ -288,7 +288,11 @@ def _user_simulator(plan: Tau2PPOConfig) -> Iterator[str]:
 def summary(plan: Tau2PPOConfig) -> str:
     """The resolved plan, for human readers."""
     econfig, train, valid = plan.econfig, plan.train_dataset, plan.valid_dataset
-    mode = "solo" if econfig.solo_mode else f"user simulator {econfig.user_llm} at {econfig.user_llm_base_url or 'litellm'}"
+    mode = (
+        "solo"
+        if econfig.solo_mode
+        else f"user simulator {econfig.user_llm} at {econfig.user_llm_base_url or 'litellm'}"
+    )
 
     def tasks(dataset) -> str:
         found = len(task_ids(econfig.domain, dataset.path, econfig.solo_mode))

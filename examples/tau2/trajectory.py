@@ -70,7 +70,9 @@ class Tau2RunInfo:
         ]
         for message in self.simulation.messages:
             if isinstance(message, ToolMessage):
-                lines.append(f"\n[{message.turn_idx}] tool, to {message.requestor}{' (error)' if message.error else ''}")
+                lines.append(
+                    f"\n[{message.turn_idx}] tool, to {message.requestor}{' (error)' if message.error else ''}"
+                )
                 lines.append(message.content or "")
                 continue
             raw = message.raw_data or {}
@@ -120,7 +122,10 @@ def write_trajectory(info: Tau2RunInfo, directory: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", info.task_id)[:80]
     path = folder / f"{slug}-{uuid.uuid4().hex[:12]}.json"
-    for target, content in ((path.with_suffix(".txt"), info.to_text().encode("utf-8", "replace")), (path, info.to_json())):
+    for target, content in (
+        (path.with_suffix(".txt"), info.to_text().encode("utf-8", "replace")),
+        (path, info.to_json()),
+    ):
         partial = target.with_suffix(target.suffix + ".partial")
         try:
             partial.write_bytes(content)

@@ -24,7 +24,9 @@ class Tau2PPOConfig(PPOConfig):
     )
     quiet: bool = field(
         default=False,
-        metadata={"help": "Send the output of AReaL and its workers to console.log; the terminal gets a line per step."},
+        metadata={
+            "help": "Send the output of AReaL and its workers to console.log; the terminal gets a line per step."
+        },
     )
     run_timeout: float | None = field(
         default=None, metadata={"help": "Deadline of the whole run in seconds; it is ended, with all its processes."}

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -94,7 +95,7 @@ def test_weights_changed_at_every_step_and_were_served(run, trajectories):
     saved = sorted(run[0].glob("checkpoints/**/model*.safetensors"), key=lambda path: path.stat().st_mtime)
     weights = [load_file(path) for path in (MODEL / "model.safetensors", *saved)]
     assert len(weights) == STEPS + 1
-    for before, after in zip(weights, weights[1:], strict=False):
+    for before, after in pairwise(weights):
         assert any((before[name] != after[name]).any() for name in before if name in after)
     assert {info.weight_version for info in trajectories} >= set(range(STEPS))
 

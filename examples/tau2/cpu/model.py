@@ -27,7 +27,9 @@ from pathlib import Path
 if __name__ == "__main__":  # the repository's root instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[3])
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # on busy cores, threads that spin cost several times what they gain
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "passive"
+)  # on busy cores, threads that spin cost several times what they gain
 
 from loguru import logger as tau2_logger
 
@@ -171,7 +173,11 @@ async def play(task: Task, agent: CallLLM) -> float:
 def completion(text: str, tools: list[dict], finish_reason: str) -> ChatCompletion:
     """What AReaL's proxy answers when the model says `text`."""
     calls, content, finish_reason = process_tool_calls(text, tools, "qwen", "qwen3", finish_reason)
-    message = {"role": "assistant", "content": content, "tool_calls": [call.model_dump() for call in calls or []] or None}
+    message = {
+        "role": "assistant",
+        "content": content,
+        "tool_calls": [call.model_dump() for call in calls or []] or None,
+    }
     return ChatCompletion.model_validate(
         {
             "id": "",

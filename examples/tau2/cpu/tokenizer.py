@@ -23,7 +23,9 @@ TEXT_TOKENS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_resp
 _request = TypeAdapter(CompletionCreateParams)
 
 
-def render(tokenizer: PreTrainedTokenizerFast, messages: list[dict], tools: list[dict], **kwargs: Any) -> list[int] | str:
+def render(
+    tokenizer: PreTrainedTokenizerFast, messages: list[dict], tools: list[dict], **kwargs: Any
+) -> list[int] | str:
     """The prompt of a chat completion request, token for token what AReaL's proxy makes of it.
 
     The proxy validates the request first, which reorders the keys of tool schemas, and drops what is None. `kwargs` go to
