@@ -1,10 +1,15 @@
 """Cheap private environments against tau2's own: same results, same errors, equal hashes at the same times."""
 
 import json
+import os
 import random
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
+import tau2.utils
 from tau2.data_model.message import ToolCall
 from tau2.environment.environment import Environment
 from tau2.registry import registry
@@ -154,6 +159,17 @@ def test_missing_keys_and_deleted_keys_raise(table):
             view[key]
         with pytest.raises(KeyError):
             del view[key]
+
+
+def test_data_of_another_checkout(tmp_path):
+    """`TAU2_DATA_DIR`, which the tau2 on PyPI ignores, replaces the data that came with it."""
+    shutil.copytree(tau2.utils.DATA_DIR, tmp_path / "data")
+    policy = tmp_path / "data/tau2/domains/mock/policy.md"
+    policy.write_text("Be kind.")
+    script = "from examples.tau2 import environment as e; print(e.make_environment('mock').get_policy())"
+    variables = {**os.environ, "TAU2_DATA_DIR": str(tmp_path / "data")}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=variables, check=True)
+    assert run.stdout.strip() == "Be kind."
 
 
 def test_thinking_tool_is_answered_without_a_trace():

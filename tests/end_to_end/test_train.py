@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
+from examples.tau2.dataset import task_ids
 from examples.tau2.trajectory import Tau2RunInfo
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +47,15 @@ def model() -> Path:
 def run(model, tmp_path_factory) -> tuple[Path, str]:
     """The folder of a finished run, and what it printed."""
     fileroot = tmp_path_factory.mktemp("runs")
-    options = (f"total_train_steps={STEPS}", "saver.freq_steps=1")
+    options = (
+        *(f"total_train_steps={STEPS}", "saver.freq_steps=1", f"evaluator.freq_steps={STEPS}"),
+        *(
+            "valid_dataset.path=tau2/base",
+            "valid_dataset.type=rl",
+            "valid_dataset.batch_size=4",
+            "eval_gconfig.n_samples=2",
+        ),
+    )
     process = subprocess.Popen(
         command(fileroot, *options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -107,7 +117,7 @@ def test_rewards_of_both_kinds_occurred(trajectories):
 def test_trajectories_agree_with_the_rewards(statistics, trajectories):
     """AReaL's tracker counts the episodes that ended between two steps; all of them are on disk, and none twice."""
     assert len({info.simulation.id for info in trajectories}) == len(trajectories)
-    first = [info for info in trajectories if info.weight_version == 0]
+    first = [info for info in trajectories if info.weight_version == 0 and not info.is_eval]
     mean = sum(info.reward for info in first) / len(first)
     assert statistics[0]["rollout/episode/reward"] == pytest.approx(mean, abs=1e-6)
     for info in trajectories:
@@ -115,6 +125,16 @@ def test_trajectories_agree_with_the_rewards(statistics, trajectories):
         assert sum(info.rewards.values()) == pytest.approx(
             info.reward - 0.1 * sum(turn.malformed is not None for turn in info.turns)
         )
+
+
+def test_validation_plays_every_task_once_per_sample_and_is_counted_apart(statistics, trajectories):
+    validation = [info for info in trajectories if info.is_eval]
+    assert Counter(info.task_id for info in validation) == dict.fromkeys(
+        task_ids("mock", "tau2/base", solo_mode=True), 2
+    )
+    assert {info.weight_version for info in validation} == {STEPS}
+    mean = sum(info.reward for info in validation) / len(validation)
+    assert statistics[-1]["eval-rollout/episode/reward"] == pytest.approx(mean, abs=1e-6)
 
 
 def test_no_key_is_written(folder):
