@@ -12,7 +12,7 @@ export LITELLM_LOCAL_MODEL_COST_MAP := True
 .PHONY: .venv model demo test lint clean
 
 .venv: $(INSTALLED)
-model: $(MODEL)/config.json
+model: $(MODEL)/recipe.json
 
 # Byte code is made here, with all cores, whatever PYTHONDONTWRITEBYTECODE says: otherwise each of the ten processes of a
 # run compiles its imports anew.
@@ -20,11 +20,11 @@ $(INSTALLED): requirements/cpu.txt $(wildcard examples/tau2/cpu/sgl_kernel/*.tom
 	@python3 -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "python3 must be Python 3.11 or 3.12, but is $$(python3 --version)"; exit 1; }
 	@python3 -m venv .venv || { echo "On Debian: apt-get install python3-venv"; exit 1; }
-	$(PYTHON) -m pip install --quiet uv
+	$(PYTHON) -m pip install --quiet $$(grep ^uv== $<)
 	$(PYTHON) -m uv pip install --compile-bytecode --no-deps -r requirements/cpu.txt ./examples/tau2/cpu/sgl_kernel
 	@touch $@
 
-$(MODEL)/config.json: $(INSTALLED) $(wildcard examples/tau2/cpu/*.py examples/tau2/cpu/*.jinja)
+$(MODEL)/recipe.json: $(INSTALLED) $(wildcard examples/tau2/cpu/*.py examples/tau2/cpu/*.jinja)
 	$(PYTHON) examples/tau2/cpu/model.py $(MODEL)
 
 demo: .venv model

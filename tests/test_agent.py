@@ -237,6 +237,20 @@ def test_an_empty_answer_at_temperature_0_is_not_asked_for_again_at_temperature_
     assert info.user_requests[0]["top_k"] == 5 and info.user_requests[0]["model"] == "user"
 
 
+def test_a_user_llm_that_hangs_is_asked_again():
+    answers = in_turn(say("late"), say("Hello"), say("###STOP###"))
+    delays = iter([2.0, 0.0, 0.0])
+
+    def answer(request):
+        time.sleep(next(delays))
+        return answers(request)
+
+    with LLMServer(answer) as user, LLMServer(in_turn(say("All done."))) as agent:
+        config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url, "user_llm_args": {"timeout": 0.5}}
+        info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
+    assert info.simulation.messages[1].content == "Hello" and info.user_lost_seconds > 0.5
+
+
 def test_a_user_llm_that_stays_down_rejects_the_episode_at_its_deadline():
     with pytest.raises(EpisodeRejected, match="user simulator used up the episode's deadline"):
         asyncio.run(

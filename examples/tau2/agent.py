@@ -33,7 +33,7 @@ class Tau2AgentWorkflow:
 
     Args:
         econfig: fields of `Tau2EnvConfig`.
-        sampling: arguments of each chat completion of the agent, e.g. temperature, top_p, max_completion_tokens.
+        gen_args: arguments of each chat completion of the agent, e.g. temperature, top_p, max_completion_tokens.
         output_dir: where trajectories go; None writes none.
         model: name of the agent's model; AReaL's proxy ignores it.
     """
@@ -41,7 +41,7 @@ class Tau2AgentWorkflow:
     def __init__(
         self,
         econfig: dict[str, Any],
-        sampling: dict[str, Any] | None = None,
+        gen_args: dict[str, Any] | None = None,
         output_dir: str | None = None,
         model: str = "default",
     ):
@@ -49,7 +49,7 @@ class Tau2AgentWorkflow:
 
         tau2_logger.disable("tau2")  # it formats every message of every step
         self.econfig = Tau2EnvConfig(**econfig)
-        self.sampling = sampling or {}
+        self.gen_args = gen_args or {}
         self.output_dir = output_dir and Path(output_dir)
         self.model = model
         self.user_llm = None
@@ -91,7 +91,7 @@ class Tau2AgentWorkflow:
         config = self.econfig
         task = environment.find_task(config.domain, data["task_id"])
         client = AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
-        episode = AsyncOrchestrator(config, task, agent_llm(client, self.model, self.sampling), self.user_llm)
+        episode = AsyncOrchestrator(config, task, agent_llm(client, self.model, self.gen_args), self.user_llm)
         try:
             async with asyncio.timeout(config.timeout) as deadline:
                 await episode.converse()

@@ -89,6 +89,7 @@ def train(argv: list[str]) -> None:
     from areal.utils.saver import Saver
     from areal.utils.stats_logger import StatsLogger
 
+    from examples.tau2.agent import Tau2AgentWorkflow
     from examples.tau2.dataset import tau2_dataset
     from examples.tau2.progress import StepLog
     from examples.tau2.slurm import SlurmTrainer
@@ -106,10 +107,11 @@ def train(argv: list[str]) -> None:
         arguments = sampling.to_openai_completions_args_dict(exclude_args=["n_samples"])
         return {
             "econfig": asdict(config.econfig),
-            "sampling": {key: value for key, value in arguments.items() if value is not None},
+            "gen_args": {key: value for key, value in arguments.items() if value is not None},
             "output_dir": str(folder / "generated"),
         }
 
+    Tau2AgentWorkflow(**workflow(config.gconfig))  # what fails in every worker fails here first
     econfig, valid = config.econfig, config.valid_dataset
     train_dataset = tau2_dataset(
         econfig.domain, config.train_dataset.path, econfig.solo_mode, full_batches_of=config.train_dataset.batch_size

@@ -27,9 +27,8 @@ from pathlib import Path
 if __name__ == "__main__":  # the repository's root instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[3])
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "passive"
-)  # on busy cores, threads that spin cost several times what they gain
+# on busy cores, threads that spin cost several times what they gain
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from loguru import logger as tau2_logger
 
@@ -88,6 +87,7 @@ def make_model(out_dir: Path, seed: int = 1) -> Path:
         tokenizer.save_pretrained(unfinished)
         model.save_pretrained(unfinished)
         (unfinished / "recipe.json").write_text(json.dumps(recipe))
+        unfinished.chmod(0o755)  # mkdtemp's folders are private
         shutil.rmtree(out_dir, ignore_errors=True)
         unfinished.rename(out_dir)
     finally:
