@@ -238,12 +238,12 @@ def test_an_empty_answer_at_temperature_0_is_not_asked_for_again_at_temperature_
 
 
 def test_a_user_llm_that_hangs_is_asked_again():
-    answers = in_turn(say("late"), say("Hello"), say("###STOP###"))
-    delays = iter([2.0, 0.0, 0.0])
+    answers = in_turn((2.0, say("late")), (0.0, say("Hello")), (0.0, say("###STOP###")))
 
     def answer(request):
-        time.sleep(next(delays))
-        return answers(request)
+        delay, completion = answers(request)
+        time.sleep(delay)
+        return completion
 
     with LLMServer(answer) as user, LLMServer(in_turn(say("All done."))) as agent:
         config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url, "user_llm_args": {"timeout": 0.5}}
