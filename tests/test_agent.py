@@ -246,7 +246,12 @@ def test_a_user_llm_that_hangs_is_asked_again():
         return completion
 
     with LLMServer(answer) as user, LLMServer(in_turn(say("All done."))) as agent:
-        config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url, "user_llm_args": {"timeout": 0.5}}
+        config = {
+            "domain": "mock",
+            "user_llm": "u",
+            "user_llm_base_url": user.base_url,
+            "user_llm_args": {"timeout": 0.5},
+        }
         info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
     assert info.simulation.messages[1].content == "Hello" and info.user_lost_seconds > 0.5
 
@@ -279,6 +284,7 @@ def logged(module) -> Iterator[list[str]]:
 
 
 def test_an_outage_of_the_user_llm_is_two_lines_in_the_log():
+    llm.user_outage.recovered()  # from those of other tests
     with logged(llm) as lines:
         talk([None] * 4 + [say("Hello"), say("###STOP###")])
     assert len(lines) == 2 and "4 failed calls" in lines[1]
@@ -325,7 +331,7 @@ def test_groups_with_equal_rewards_are_filtered(answers, accepted, discount):
 
     with Proxy(answer, turn_discount=discount) as proxy:
         assert asyncio.run(group(proxy)) is accepted
-    assert not agent_module._returns
+    assert not agent_module._rewards
 
 
 def test_statistics_reach_areals_tracker_train_and_eval_apart():
@@ -349,8 +355,8 @@ def test_statistics_reach_areals_tracker_train_and_eval_apart():
 def test_a_disk_that_cannot_be_written_costs_a_warning_not_the_episode(tmp_path):
     (tmp_path / "generated").write_text("a file where the folder should be")
     with Proxy(in_turn(CREATE, DONE, CREATE, DONE)) as proxy, logged(agent_module) as lines:
-        agent = Tau2AgentWorkflow(SOLO, SAMPLING, output_dir=str(tmp_path / "generated"))
-        for _ in range(2):
+        for _ in range(2):  # AReaL makes a workflow for every group
+            agent = Tau2AgentWorkflow(SOLO, SAMPLING, output_dir=str(tmp_path / "generated"))
             assert asyncio.run(proxy.workflow(agent).arun_episode(None, TASK))
     assert len(lines) == 1 and "are lost" in lines[0]
 
@@ -388,7 +394,39 @@ def test_episodes_share_threads():
     assert len(servers) < 40
 
 
-def test_subproc_mode_reads_openais_variables(monkeypatch):
+@pytest.mark.parametrize("depth", [40, 300, 900, 100_000])
+def test_deeply_nested_arguments_are_malformed(depth, tmp_path):
+    deep = '{"user_id": "user_1", "title": ' + "[" * depth + "]" * depth + "}"
+    with LLMServer(in_turn(say(None, ("create_task", deep)))) as agent:
+        workflow = Tau2AgentWorkflow(SOLO, output_dir=str(tmp_path))
+        assert list(asyncio.run(workflow.run(TASK, agent.base_url, "key")).values()) == [-0.1]
+    (path,) = tmp_path.rglob("*.json")
+    assert Tau2RunInfo.from_json(path.read_bytes()).failure == "unparsable_tool_call"
+
+
+def test_a_hiccup_of_the_user_does_not_excuse_a_slow_agent():
+    def slow(request):
+        time.sleep(0 if len(request["messages"]) < 5 else 6)
+        return say("Well.")
+
+    with LLMServer(slow) as agent, LLMServer(in_turn((429, {}), say("Hello"), say("And?"))) as user:
+        config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url, "timeout": 4.0}
+        info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
+    assert (info.reward, info.termination) == (0.0, "timeout") and info.user_lost_seconds > 0
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 5}])
+def test_partial_usage_is_no_fault(usage):
+    info = talk([{**say("Hello"), "usage": usage}, {**say("###STOP###"), "usage": usage}])
+    assert info.termination == "user_stop" and info.user_lost_seconds == 0
+
+
+def test_a_user_that_stops_before_the_agent_speaks_rejects_the_episode():
+    with pytest.raises(EpisodeRejected, match="user_stop before the agent's first completion"):
+        talk([say("###STOP###")])
+
+
+def test_without_base_url_openais_variables_decide(monkeypatch):
     with LLMServer(in_turn(say(None, ("done", {})))) as agent:
         monkeypatch.setenv("OPENAI_BASE_URL", agent.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", "session")

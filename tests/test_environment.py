@@ -182,6 +182,20 @@ def test_thinking_tool_is_answered_without_a_trace():
         assert names - {tool.name for tool in environment.agent_tools(domain)} == {"think"}
 
 
+@pytest.mark.parametrize("domain", ["airline", "retail"])
+def test_calculate_ends(domain):
+    env = make_environment(domain)
+    calculate = {"id": "x", "name": "calculate"}
+    assert outcome(env, ToolCall(**calculate, arguments={"expression": "9**9**9"})) == (
+        "Error: Invalid characters in expression",
+        True,
+    )
+    assert outcome(env, ToolCall(**calculate, arguments={"expression": "2 * 3"})) == ("6.0", False)
+    (tool,) = [tool for tool in environment.agent_tools(domain) if tool.name == "calculate"]
+    (theirs,) = [tool for tool in stock(domain).get_tools() if tool.name == "calculate"]
+    assert tool.openai_schema == theirs.openai_schema
+
+
 def test_assertions_that_raise_are_not_met_but_initial_ones_still_raise():
     task = environment.find_task("mock", "create_task_1_with_env_assertions")
     (assertion,) = task.evaluation_criteria.env_assertions

@@ -55,7 +55,6 @@ class Tau2AgentWorkflow:
         self.user_llm = None
         if not self.econfig.solo_mode:
             self.user_llm = user_llm(self.econfig.user_llm, self.econfig.user_llm_base_url, self.econfig.user_llm_args)
-        self._disk_failed = False
         # read files now, not in the first episodes
         environment.load_tasks(self.econfig.domain)
         environment.register_environment(self.econfig.domain, self.econfig.add_thinking_tool)
@@ -82,7 +81,7 @@ class Tau2AgentWorkflow:
             cause = str(error) if isinstance(error, EpisodeRejected) else describe(error)
             raise EpisodeRejected(f"{self.econfig.domain} task {data.get('task_id')!r}: {cause}") from error
         _track({"episode/rejected": 0.0, **info.statistics()})
-        _remember_return(sum(info.rewards.values()))
+        _remember_reward(info.reward)
         await self._write(info)
         return info.rewards
 
@@ -99,8 +98,12 @@ class Tau2AgentWorkflow:
             if not deadline.expired():
                 raise
             self._at_deadline(episode)
+        finally:
+            if http_client is None:
+                await client.close()
         if not episode.agent.turns:
-            raise EpisodeRejected(f"{episode.failure} before the agent's first completion: nothing to train on")
+            cause = episode.failure or episode.termination_reason.value
+            raise EpisodeRejected(f"{cause} before the agent's first completion: nothing to train on")
         simulation = episode.simulation_run()
         simulation.reward_info = evaluate(simulation, task, config.domain, config.solo_mode, config.add_thinking_tool)
         user, reward = episode.user, float(simulation.reward_info.reward)
@@ -124,10 +127,13 @@ class Tau2AgentWorkflow:
         )
 
     def _at_deadline(self, episode: AsyncOrchestrator) -> None:
-        if not self.econfig.solo_mode and (episode.user.is_thinking or episode.user.lost_seconds):
-            raise EpisodeRejected(f"the user simulator used up the episode's deadline of {self.econfig.timeout} s")
+        timeout, user = self.econfig.timeout, episode.user
+        # the time that a failing user simulator took is not the agent's; a hiccup of it excuses nothing
+        if not self.econfig.solo_mode and (user.is_thinking or user.lost_seconds > timeout / 10):
+            cause = describe(user.last_error) if user.last_error else "it was slow"
+            raise EpisodeRejected(f"the user simulator used up the episode's deadline of {timeout:g} s ({cause})")
         if self.econfig.reject_on_timeout:
-            raise EpisodeRejected(f"not finished within the deadline of {self.econfig.timeout} s")
+            raise EpisodeRejected(f"not finished within the deadline of {timeout:g} s")
         episode.fail("timeout")
 
     async def _write(self, info: Tau2RunInfo) -> None:
@@ -135,40 +141,38 @@ class Tau2AgentWorkflow:
             return
         try:
             await asyncio.to_thread(write_trajectory, info, self.output_dir)
-        except OSError as error:
-            if not self._disk_failed:
-                self._disk_failed = True
+        except Exception as error:  # whatever is wrong with a file, the episode is good
+            if self.output_dir not in _failed_dirs:
+                _failed_dirs.add(self.output_dir)
                 logger.warning("trajectories under %s are lost: %s", self.output_dir, describe(error))
 
 
 def has_mixed_rewards(trajectory: dict[str, Any]) -> bool:
     """AReaL's `dynamic_filter_fn`: accept a group unless all its episodes got the same reward, which teaches GRPO nothing.
 
-    AReaL hands over the tensors of the group's interactions, after turn discounts and without episode boundaries; what
-    counts are the episodes' undiscounted rewards, which `run` has remembered under the task id that the group shares.
+    AReaL hands over the tensors of the group's interactions, after penalties and turn discounts and without episode
+    boundaries; what counts are tau2's rewards of the episodes, which `run` has remembered under the group's task id.
     """
-    returns = _returns.pop(_task_id(), [])
-    return len(set(returns)) > 1
+    rewards = _rewards.pop(_areal("infra.workflow_context").get().task_id, [])
+    return len(set(rewards)) > 1
 
 
-_returns: OrderedDict[int, list[float]] = OrderedDict()  # by AReaL's task id, one per group
+# of this process: AReaL makes a new workflow for every group
+_failed_dirs: set[Path] = set()
+_rewards: OrderedDict[int, list[float]] = OrderedDict()  # by AReaL's task id, one per group
 
 
-def _remember_return(value: float) -> None:
-    if (task_id := _task_id()) is not None:
-        _returns.setdefault(task_id, []).append(value)
-    while len(_returns) > 10_000:  # groups that AReaL rejected, or never filters
-        _returns.popitem(last=False)
+def _remember_reward(reward: float) -> None:
+    context = _areal("infra.workflow_context")
+    if context and not context.get().is_eval and (task_id := context.get().task_id) is not None:
+        _rewards.setdefault(task_id, []).append(reward)
+    while len(_rewards) > 10_000:  # groups that AReaL rejected, or never filters
+        _rewards.popitem(last=False)
 
 
 def _areal(module: str):
     """A module of AReaL if this process runs under AReaL."""
     return sys.modules.get(f"areal.{module}")
-
-
-def _task_id() -> int | None:
-    context = _areal("infra.workflow_context")
-    return context.get().task_id if context else None
 
 
 def _training_context() -> tuple[bool, int | None]:

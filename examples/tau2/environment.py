@@ -1,11 +1,12 @@
 """tau2's tasks and environments: files are read once per process; every episode gets a cheap environment of its own.
 
-Environments are tau2's own classes over a view of the domain's one frozen database, with two additions: an optional
-`think` tool, and task assertions that raise count as not met. They are registered with tau2 under names of their own,
-so that its evaluator builds the same environments that the conversation ran in.
+Environments are tau2's own classes over a view of the domain's one frozen database. Three things differ: there may be a
+`think` tool, a task's assertion that raises counts as not met, and `calculate` always ends. They are registered with
+tau2 under names of their own, so that its evaluator builds the same environments that the conversation ran in.
 """
 
 import copy
+import functools
 import logging
 import os
 from functools import cache, partial
@@ -124,13 +125,28 @@ def _pristine_environment(domain: str, solo_mode: bool, thinking_tool: bool) -> 
     if thinking_tool:
         environment.tools.__class__ = _with_thinking_tool(type(environment.tools))
     for toolkit in filter(None, (environment.tools, environment.user_tools)):
-        toolkit.__class__ = database.with_views(type(toolkit))
+        toolkit.__class__ = database.with_views(_with_bounded_calculate(type(toolkit)))
     return environment
 
 
 @cache
 def _with_thinking_tool(toolkit: type) -> type:
     return type(toolkit)(toolkit.__name__, (toolkit,), {"think": GenericToolKit.think})
+
+
+@cache
+def _with_bounded_calculate(toolkit: type) -> type:
+    """tau2's `calculate`, in airline and retail, evaluates 9**9**9 for ever, and with it stops every other episode."""
+    if not hasattr(toolkit, "calculate"):
+        return toolkit
+
+    @functools.wraps(toolkit.calculate)
+    def calculate(self, expression: str) -> str:
+        if "**" in expression:  # its description offers + - * / only
+            raise ValueError("Invalid characters in expression")
+        return toolkit.calculate(self, expression)
+
+    return type(toolkit)(toolkit.__name__, (toolkit,), {"calculate": calculate})
 
 
 @cache

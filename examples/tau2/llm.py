@@ -6,6 +6,7 @@ simulator's may be retried, since its failures are not the agent's doing: `is_tr
 
 import asyncio
 import inspect
+import json
 import logging
 import os
 import time
@@ -48,7 +49,7 @@ class UserSimulatorError(Exception):
 
 
 class UnusableAnswer(Exception):
-    """An answer of the user LLM that tau2 cannot take: empty, thinking only, or a tool call that does not parse."""
+    """An answer of the user LLM that tau2 cannot take: empty, thinking only, a tool call that does not parse, or garbage."""
 
 
 def agent_llm(client: AsyncOpenAI, model: str, sampling: dict[str, Any]) -> CallLLM:
@@ -126,8 +127,12 @@ def response_cost(response: Any) -> float:
     if isinstance(response, ChatCompletion):  # from a server of one's own: litellm has types of its own
         return 0.0
     from litellm import completion_cost
+    from tau2.utils.llm_utils import _parse_ft_model_name
 
     try:
+        response.model = _parse_ft_model_name(
+            response.model
+        )  # as tau2 does: fine-tuned models cost what their base does
         return completion_cost(completion_response=response)
     except Exception:
         return 0.0
@@ -138,8 +143,7 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, openai.APIStatusError):  # litellm's errors derive from openai's
         return error.status_code in (408, 409, 425, 429) or error.status_code >= 500
     # a connection that breaks, or a body that is cut off or is not what the API promises
-    broken = (openai.APIError, httpx.HTTPError, ValueError, AttributeError, TypeError, IndexError)
-    return isinstance(error, (UnusableAnswer, *broken))
+    return isinstance(error, (UnusableAnswer, openai.APIError, httpx.HTTPError, json.JSONDecodeError))
 
 
 def describe(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import re
 from openai.types.chat import ChatCompletion
 from tau2.data_model.message import AssistantMessage, Message, MultiToolMessage, ToolCall, ToolMessage
 
+MAX_DEPTH = 32  # of nested tool arguments; pydantic reads no json back beyond 200 levels, and no tool of tau2 needs 5
 _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 
@@ -43,12 +44,13 @@ def parse_tool_calls(completion: ChatCompletion, requestor: str) -> list[ToolCal
     """tau2's tool calls of a completion, requested by "assistant" or "user"; None if there are none.
 
     Raises:
-        ValueError: a call has no name, or arguments that are not a JSON object of valid Unicode.
+        ValueError: a call has no name, or arguments that are not a JSON object of valid Unicode and sane depth.
     """
     calls = []
     for call in completion.choices[0].message.tool_calls or []:
         try:
             arguments = json.loads(call.function.arguments or "{}", parse_constant=_refuse_constant)
+            _check_depth(arguments)
             json.dumps([call.function.name, arguments], ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise ValueError(f"arguments of a tool call do not parse: {error}") from error
@@ -65,6 +67,19 @@ def to_utf8(text: str | None) -> str | None:
 
 def is_empty(message: AssistantMessage) -> bool:
     return not message.tool_calls and not message.has_text_content()
+
+
+def _check_depth(value: object) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for node in level for item in _children(node)]
+        if not level:
+            return
+    raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+
+
+def _children(node: object) -> list:
+    return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
 
 
 def _refuse_constant(name: str) -> None:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from examples.tau2 import environment
 from examples.tau2.dataset import task_ids
 from examples.tau2.llm import describe, user_llm
+from examples.tau2.messages import strip_thinking
 from examples.tau2.utils import Tau2PPOConfig
 
 PROXY_MAX_TOKENS = 32_768  # AReaL 1.0.4's proxy allows a prompt and its answer no more, whatever gconfig says
@@ -32,39 +33,48 @@ class PlanError(ValueError):
         self.problems = problems
 
 
-def load_plan(argv: list[str]) -> Tau2PPOConfig:
-    """The config of a command line, like AReaL's `load_expr_config` but writing nothing.
+def load_plan(argv: list[str]) -> tuple[Tau2PPOConfig, list[str]]:
+    """The config of a command line, like AReaL's `load_expr_config` but writing nothing; and what is wrong with its options.
+
+    Options that do not exist, have the wrong type, or are missing are reported and left out, so that the rest can be checked.
 
     Raises:
-        PlanError: the file or an override cannot be read, or options are unknown or of the wrong type.
+        PlanError: the file or an override cannot be read, or makes no config.
     """
     try:
         given, _ = parse_cli_args(argv)
     except (Exception, SystemExit) as error:
         raise PlanError([f"--config or an override: {_first_line(error)}"]) from error
+    OmegaConf.set_struct(given, False)
+    found = []
     try:
         config = to_structured_cfg(given, Tau2PPOConfig)
-        if missing := [".".join(map(str, path)) for path, node in _leaves(config) if node._is_missing()]:
-            raise PlanError([f"{option} is not set; add {option}=... to the command line" for option in missing])
+    except Exception:
+        for path, problem in _wrong_options(given):
+            found.append(problem)
+            _delete(given, path)
+    try:
+        config = to_structured_cfg(given, Tau2PPOConfig)
+        for path in [path for path, node in _leaves(config) if node._is_missing()]:
+            option = ".".join(map(str, path))
+            found.append(f"{option} is not set; add {option}=... to the command line")
+            OmegaConf.update(config, option, "unset")
         plan = OmegaConf.to_object(config)
-    except PlanError:
-        raise
     except Exception as error:
-        raise PlanError(_wrong_options(given) or [_first_line(error)]) from error
+        raise PlanError([*found, _first_line(error)]) from error
     discount = OmegaConf.select(given, "rollout.agent.turn_discount")
     if discount not in (None, plan.econfig.turn_discount):
-        raise PlanError(
-            [
-                f"rollout.agent.turn_discount={discount} contradicts econfig.turn_discount={plan.econfig.turn_discount}; "
-                "set the latter only, AReaL's follows from it"
-            ]
+        plan.rollout.agent.turn_discount = plan.econfig.turn_discount
+        found.append(
+            f"rollout.agent.turn_discount={discount} contradicts econfig.turn_discount={plan.econfig.turn_discount}; "
+            "set the latter only, AReaL's follows from it"
         )
-    return plan
+    return plan, found
 
 
-def _wrong_options(given: DictConfig) -> list[str]:
-    """A sentence for each option that does not exist or has the wrong type."""
-    problems = []
+def _wrong_options(given: DictConfig) -> list[tuple[tuple, str]]:
+    """(path, sentence) for each option that does not exist or has the wrong type."""
+    wrong = []
     for path, value in _leaves(given):
         nested = value
         for key in reversed(path):
@@ -72,8 +82,17 @@ def _wrong_options(given: DictConfig) -> list[str]:
         try:
             to_structured_cfg(OmegaConf.create(nested), Tau2PPOConfig)
         except Exception as error:
-            problems.append(f"{'.'.join(map(str, path))}: {_first_line(error)}")
-    return problems
+            wrong.append((path, f"{'.'.join(map(str, path))}: {_first_line(error)}"))
+    return wrong
+
+
+def _delete(config: DictConfig, path: tuple) -> None:
+    """Delete an option, and the sections that this leaves empty."""
+    key, *rest = path
+    if rest:
+        _delete(config[key], rest)
+    if not rest or not config[key]:
+        del config[key]
 
 
 def _leaves(config: DictConfig, prefix: tuple = ()) -> Iterator[tuple[tuple, Any]]:
@@ -135,19 +154,28 @@ def _numbers(plan: Tau2PPOConfig) -> Iterator[str]:
         "eval_gconfig.n_samples": plan.eval_gconfig.n_samples,
         "eval_gconfig.max_new_tokens": plan.eval_gconfig.max_new_tokens,
         "train_dataset.batch_size": plan.train_dataset.batch_size,
-        "valid_dataset.batch_size": plan.valid_dataset.batch_size if plan.valid_dataset else 1,
-        "total_train_steps": 1 if plan.total_train_steps is None else plan.total_train_steps,
-        "run_timeout": 1 if plan.run_timeout is None else plan.run_timeout,
+        "valid_dataset.batch_size": plan.valid_dataset and plan.valid_dataset.batch_size,
+        "total_train_steps": plan.total_train_steps,
+        "run_timeout": plan.run_timeout,
+        "cluster.n_nodes": plan.cluster.n_nodes,
+        "rollout.max_concurrent_rollouts": plan.rollout.max_concurrent_rollouts,
+        "rollout.consumer_batch_size": plan.rollout.consumer_batch_size,
+        "rollout.agent.engine_max_tokens": plan.rollout.agent.engine_max_tokens,
+        "saver.freq_steps": plan.saver.freq_steps,
+        "evaluator.freq_steps": plan.evaluator.freq_steps,
+        "recover.freq_steps": plan.recover.freq_steps,
         "actor.ppo_n_minibatches": actor.ppo_n_minibatches,
-        "actor.optimizer.lr": actor.optimizer.lr if actor.optimizer else 1,
+        "actor.optimizer.lr": actor.optimizer and actor.optimizer.lr,
     }
     for option, value in positive.items():
-        if value <= 0:
+        if value is not None and not value > 0:  # nan, too
             yield f"{option}={value} must be greater than 0"
     ranges = {
         "econfig.turn_discount": (econfig.turn_discount, 0, 1),
         "econfig.invalid_format_penalty": (econfig.invalid_format_penalty, 0, float("inf")),
         "rollout.max_head_offpolicyness": (plan.rollout.max_head_offpolicyness, 0, float("inf")),
+        "cluster.n_gpus_per_node": (plan.cluster.n_gpus_per_node, 0, float("inf")),
+        "sglang.mem_fraction_static": (plan.sglang.mem_fraction_static or 0.5, 0, 1),
     }
     for name, gconfig in (("gconfig", plan.gconfig), ("eval_gconfig", plan.eval_gconfig)):
         ranges[f"{name}.temperature"] = (gconfig.temperature, 0, 2)
@@ -157,6 +185,15 @@ def _numbers(plan: Tau2PPOConfig) -> Iterator[str]:
             yield f"{option}={value} is out of range; it must be " + (
                 f"at least {low}" if high == float("inf") else f"between {low:g} and {high:g}"
             )
+    if plan.group_filter and plan.gconfig.temperature == 0:
+        yield "gconfig.temperature=0 makes the episodes of a group the same, and group_filter=true drops them; raise it"
+    if actor.temperature != plan.gconfig.temperature:
+        yield (
+            f"actor.temperature={actor.temperature} is not the gconfig.temperature={plan.gconfig.temperature} that is "
+            "sampled with; set both to the same"
+        )
+    if plan.valid_dataset and plan.valid_dataset.drop_last:
+        yield "valid_dataset.drop_last=true leaves tasks out of the validation; set it to false"
     if plan.group_filter and plan.gconfig.n_samples == 1:
         yield "group_filter=true drops every group of gconfig.n_samples=1: raise the latter, or set the former to false"
     if plan.econfig.turn_discount != plan.rollout.agent.turn_discount:
@@ -201,16 +238,23 @@ def _contexts(plan: Tau2PPOConfig) -> Iterator[str]:
 def _allocation(plan: Tau2PPOConfig) -> Iterator[str]:
     total = plan.cluster.n_nodes * plan.cluster.n_gpus_per_node
     used, parsed = 0, True
-    for option, engine in (("actor", plan.actor), ("rollout", plan.rollout)):
+    for option, engine, backends in (
+        ("actor", plan.actor, ("archon", "megatron", "fsdp")),
+        ("rollout", plan.rollout, ("sglang",)),
+    ):
         try:
-            size = ModelAllocation.from_str(engine.backend, name=option).parallel.world_size
+            allocation = ModelAllocation.from_str(engine.backend, name=option)
+            size = allocation.parallel.world_size
+            if allocation.backend not in backends:
+                yield f"{option}.backend={engine.backend}: {option} needs one of {', '.join(backends)}"
         except Exception as error:
             parsed = False
             yield f"{option}.backend={engine.backend!r} is no allocation: {_first_line(error)}"
             continue
         if str(engine.scheduling_strategy.type).endswith("separation"):
             used += size
-    if parsed and total and used != total:
+    needs_gpus = any(spec.gpu for engine in (plan.actor, plan.rollout) for spec in engine.scheduling_spec)
+    if parsed and (total or needs_gpus) and used != total:
         yield (
             f"actor.backend={plan.actor.backend} and rollout.backend={plan.rollout.backend} take {used} GPUs, but "
             f"cluster.n_nodes={plan.cluster.n_nodes} times cluster.n_gpus_per_node={plan.cluster.n_gpus_per_node} is {total}"
@@ -225,21 +269,37 @@ def _storage(plan: Tau2PPOConfig) -> Iterator[str]:
     for value, path in placeholders.items():
         yield f"{path}={value} is a placeholder; set it"
     for option in ("experiment_name", "trial_name"):
-        if "/" in getattr(plan, option):
-            yield f"{option}={getattr(plan, option)} must not contain '/'"
-    root = plan.cluster.fileroot
-    if not _PLACEHOLDER.search(root):
-        try:
-            Path(root).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=root):
-                pass
-        except OSError as error:
-            yield f"cluster.fileroot={root} cannot be written ({error.strerror}); choose another folder"
+        if not getattr(plan, option) or "/" in getattr(plan, option):
+            yield f"{option}={getattr(plan, option)} must not be empty or contain '/'"
+    for option, root in (
+        ("cluster.fileroot", plan.cluster.fileroot),
+        ("cluster.name_resolve.nfs_record_root", plan.cluster.name_resolve.nfs_record_root),
+    ):
+        if not root:
+            yield f"{option} is empty; name a folder"
+        elif not _PLACEHOLDER.search(root):
+            try:
+                _try_to_write(Path(root))
+            except OSError as error:
+                yield f"{option}={root} cannot be written ({error.strerror}); choose another folder"
     for option, model in (("actor.path", plan.actor.path), ("tokenizer_path", plan.tokenizer_path)):
         if not model:
             yield f"{option} is not set; give a model folder or a name on the model hub"
         elif model.startswith(("/", ".", "~")) and not _PLACEHOLDER.search(model) and not Path(model).is_dir():
             yield f"{option}={model} is no folder"
+
+
+def _try_to_write(folder: Path) -> None:
+    """Raise OSError if no file can be written in the folder; leave nothing of the attempt."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    finally:
+        for parent in missing:
+            if parent.exists():
+                parent.rmdir()
 
 
 def _strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -256,10 +316,13 @@ def _strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def _agent_mode(plan: Tau2PPOConfig) -> Iterator[str]:
     if plan.scheduler.type not in ("local", "slurm"):
         yield f"scheduler.type={plan.scheduler.type}: AReaL runs agent workflows under local and slurm only"
-    if plan.rollout.agent.mode not in ("inline", "subproc"):
-        yield f"rollout.agent.mode={plan.rollout.agent.mode}: this workflow runs inline or subproc"
-    if not plan.rollout.backend.startswith("sglang"):
-        yield f"rollout.backend={plan.rollout.backend}: the agent is served by sglang here"
+    if plan.rollout.agent.mode != "inline":
+        yield f"rollout.agent.mode={plan.rollout.agent.mode}: this workflow runs inline, all episodes in one event loop"
+    if plan.rollout.agent.export_style != "individual":
+        yield (
+            f"rollout.agent.export_style={plan.rollout.agent.export_style}: use individual; Qwen3's template drops old "
+            "reasoning, so that a conversation is not one sequence of tokens"
+        )
 
 
 def _user_simulator(plan: Tau2PPOConfig) -> Iterator[str]:
@@ -275,9 +338,14 @@ def _user_simulator(plan: Tau2PPOConfig) -> Iterator[str]:
     where = econfig.user_llm_base_url or "its provider"
     if _PLACEHOLDER.search(where):
         return
+    if reserved := sorted({"model", "messages", "tools", "tool_choice", "stream"} & set(econfig.user_llm_args or {})):
+        yield f"econfig.user_llm_args must not set {', '.join(reserved)}"
+        return
     call = user_llm(econfig.user_llm, econfig.user_llm_base_url, econfig.user_llm_args)
     try:
-        asyncio.run(asyncio.wait_for(call(_PROBE, None, None), PROBE_TIMEOUT))
+        completion = asyncio.run(asyncio.wait_for(call(_PROBE, None, None), PROBE_TIMEOUT))
+        if not strip_thinking(completion.choices[0].message.content or ""):
+            raise ValueError("its answer to 'Say OK.' is empty")
     except Exception as error:
         yield (
             f"the user simulator {econfig.user_llm} at {where} does not answer ({describe(error)}); start its server, or "

@@ -102,8 +102,8 @@ class _Agent:
             completion_id=completion.id,
             malformed=None,
             finish_reason=choice.finish_reason,
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            completion_tokens=usage.completion_tokens if usage else 0,
+            prompt_tokens=(usage and usage.prompt_tokens) or 0,
+            completion_tokens=(usage and usage.completion_tokens) or 0,
             seconds=time.perf_counter() - start,
         )
         self.turns.append(turn)
@@ -174,6 +174,7 @@ class User(UserSimulator):
         self.prompt_tokens = self.completion_tokens = 0
         self.seconds = 0.0
         self.lost_seconds = 0.0  # on failed calls, and on waiting after them
+        self.last_error: Exception | None = None
         self.is_thinking = False
 
     def get_init_state(self, message_history: list[Message] | None = None) -> None:
@@ -209,6 +210,7 @@ class User(UserSimulator):
             except Exception as error:
                 if not is_transient(error):
                     raise UserSimulatorError(describe(error)) from error
+                self.last_error = error
                 user_outage.failed(error)
                 if isinstance(error, UnusableAnswer):
                     sampling = {"temperature": 1.0}  # at temperature 0 the same answer would come again
@@ -220,23 +222,20 @@ class User(UserSimulator):
         """The user's message of a completion.
 
         Raises:
-            UnusableAnswer: it is empty, thinking only, or has a tool call that does not parse.
+            UnusableAnswer: it is no completion, empty, thinking only, or has a tool call that does not parse.
         """
         try:
             calls = parse_tool_calls(completion, "user")
-        except ValueError as error:
-            raise UnusableAnswer(str(error)) from error
-        usage = completion.usage
-        if usage:
-            self.prompt_tokens += usage.prompt_tokens
-            self.completion_tokens += usage.completion_tokens
-        said = UserMessage(
-            role="user",
-            content=strip_thinking(to_utf8(completion.choices[0].message.content)),
-            tool_calls=calls,
-            cost=response_cost(completion),
-            usage=usage and {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens},
-        )
+            content = strip_thinking(to_utf8(completion.choices[0].message.content))
+            usage = {
+                "prompt_tokens": (completion.usage and completion.usage.prompt_tokens) or 0,
+                "completion_tokens": (completion.usage and completion.usage.completion_tokens) or 0,
+            }
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
+            raise UnusableAnswer(describe(error)) from error
+        self.prompt_tokens += usage["prompt_tokens"]
+        self.completion_tokens += usage["completion_tokens"]
+        said = UserMessage(role="user", content=content, tool_calls=calls, cost=response_cost(completion), usage=usage)
         if is_empty(said):
             raise UnusableAnswer("empty, or thinking only")
         return said

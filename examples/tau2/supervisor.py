@@ -13,30 +13,34 @@ import time
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a terminal that closes
 GRACE = 20.0  # seconds between asking a run to end and ending it
 
 
 def supervise(run: Callable[[Callable[[float], None]], int]) -> int:
     """Execute `run(set_deadline)` in a child process and return its exit status, once no descendant is left.
 
-    `set_deadline(seconds from now)` may be called by the run. SIGINT and SIGTERM end it with status 130 and 143, its
-    deadline with 124 (as timeout(1) does). To be called before threads exist.
+    `set_deadline(seconds from now)` may be called by the run. A signal ends it with status 128 + its number, its deadline
+    with 124 (as timeout(1) does). To be called before threads exist.
     """
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     context = multiprocessing.get_context("fork")
     deadline = context.Value("d", float("inf"))
 
+    signals = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
+
     def child() -> None:
+        _prctl(PR_SET_CHILD_SUBREAPER, 1)  # it cleans up itself where its parent cannot: after a SIGKILL of that one
         _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in signals:
+            signal.signal(number, lambda number, _frame: sys.exit(128 + number))
         try:
             sys.exit(run(lambda seconds: setattr(deadline, "value", time.time() + seconds)))
-        except KeyboardInterrupt:
-            sys.exit(130)
+        finally:
+            end_descendants()
 
     received: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in signals:
         signal.signal(number, lambda number, _frame: received.append(number))
     process = context.Process(target=child)
     process.start()

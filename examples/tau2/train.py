@@ -30,13 +30,19 @@ def main(argv: list[str]) -> int:
 
 def run(argv: list[str], set_deadline: Callable[[float], None]) -> int:
     """Check the plan; unless that is all that is asked for, or something is wrong, train."""
+    if {"-h", "--help"} & set(argv):
+        print(__doc__)
+        return 0
+    from loguru import logger as tau2_logger
+
+    tau2_logger.disable("tau2")  # it says a lot when imported
     from examples.tau2.plan import PlanError, load_plan, problems, summary
 
     check_only = "--check" in argv
     argv = [forced(argument) for argument in argv if argument != "--check"]
     try:
-        plan = load_plan(argv)
-        if found := problems(plan):
+        plan, found = load_plan(argv)
+        if found := [*found, *problems(plan)]:
             raise PlanError(found)
     except PlanError as error:
         print("Nothing was launched:\n" + "\n".join(f"  - {problem}" for problem in error.problems), file=sys.stderr)

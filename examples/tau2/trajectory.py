@@ -122,17 +122,17 @@ def write_trajectory(info: Tau2RunInfo, directory: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", info.task_id)[:80]
     path = folder / f"{slug}-{uuid.uuid4().hex[:12]}.json"
-    for target, content in (
-        (path.with_suffix(".txt"), info.to_text().encode("utf-8", "replace")),
-        (path, info.to_json()),
-    ):
-        partial = target.with_suffix(target.suffix + ".partial")
-        try:
-            partial.write_bytes(content)
+    contents = {path.with_suffix(".txt"): info.to_text().encode("utf-8", "replace"), path: info.to_json()}
+    partials = {target: target.with_suffix(target.suffix + ".partial") for target in contents}
+    try:
+        for target, partial in partials.items():
+            partial.write_bytes(contents[target])
+        for target, partial in partials.items():
             os.replace(partial, target)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+    except OSError:
+        for file in (*partials, *partials.values()):
+            file.unlink(missing_ok=True)
+        raise
     return path
 
 
