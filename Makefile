@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 INSTALLED := .venv/installed
 MODEL := .cache/tiny-qwen3
-TRIAL := $(shell date +%m%d_%H%M%S)
+TRIAL := $(shell date +run%m%d_%H%M%S)
 
 # litellm otherwise tries to download its price list when it is imported
 export LITELLM_LOCAL_MODEL_COST_MAP := True

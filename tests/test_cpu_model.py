@@ -167,7 +167,7 @@ def test_the_policy_solves_some_episodes_of_a_task(folder, tokenizer):
     assert model.dtype == torch.float32
     assert model.num_parameters() < 1.5e6
     task = environment.find_task("mock", "create_task_1")
-    (solved,) = asyncio.run(tiny._solved(model, tokenizer, [task]))
+    (solved,) = asyncio.run(tiny.solved_fractions(model, tokenizer, [task]))
     assert 0.1 < solved < 0.95
 
 

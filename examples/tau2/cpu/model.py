@@ -55,11 +55,12 @@ WORDS = "I have taken care of this for you."  # without a tool call, which solo 
 RIGHT_PER_WRONG = 1.6  # demonstrations: 0.62 of them are right
 
 VOCABULARY = 2048
-BATCH_SIZE = 16  # turns
+BATCH_SIZE = 24  # turns
 LEARNING_RATE = 4e-3
 CHECK_EVERY = 25  # steps
-MIN_STEPS, MAX_STEPS = 100, 400
+MIN_STEPS, MAX_STEPS = 125, 400
 CHECKED_EPISODES = 16  # of each task
+TOLERANCE = 0.3  # between the fractions of episodes that the policy and the demonstrator solve of a task
 MAX_NEW_TOKENS = 64
 
 Turn = tuple[list[dict], list[dict], str]  # messages, tools, what the demonstrator said
@@ -120,23 +121,26 @@ def train(seed: int) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     batches = _batches(examples, random.Random(seed))
     for step in range(1, MAX_STEPS + 1):
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(step / 10, 1, 80 / step)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(step / 10, 1, 60 / step)
         loss = _loss(model, next(batches), tokenizer.pad_token_id)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % CHECK_EVERY == 0:
-            solved = asyncio.run(_solved(model, tokenizer, tasks))
+            solved = asyncio.run(solved_fractions(model, tokenizer, tasks))
             print(
-                f"step {step}: loss {loss.item():.2f}, solved {sum(solved) / len(solved):.2f} (aim {sum(aim) / len(aim):.2f}: "
-                + ", ".join(f"{task.id} {fraction:.2f}" for task, fraction in zip(tasks, solved, strict=True))
-                + f"), {time.monotonic() - start:.0f} s",
+                f"step {step}: loss {loss.item():.2f}, solves {sum(solved) / len(solved):.2f} of its episodes "
+                f"(by task {' '.join(f'{fraction:.2f}' for fraction in solved)}), the demonstrator "
+                f"{sum(aim) / len(aim):.2f} ({' '.join(f'{fraction:.2f}' for fraction in aim)}); "
+                f"{time.monotonic() - start:.0f} s",
                 flush=True,
             )
-            if step >= MIN_STEPS and all(abs(a - b) < 0.3 for a, b in zip(solved, aim, strict=True)):
+            if step >= MIN_STEPS and all(abs(a - b) <= TOLERANCE for a, b in zip(solved, aim, strict=True)):
                 return model, tokenizer
-    raise RuntimeError(f"the model is not as good as the demonstrator after {MAX_STEPS} steps")
+    if not 0.3 < sum(solved) / len(solved) < 0.8:
+        raise RuntimeError(f"after {MAX_STEPS} steps the model solves {sum(solved) / len(solved):.2f} of its tasks")
+    return model, tokenizer  # uneven, but some episodes succeed and others fail
 
 
 def demonstrations(tasks: list[Task]) -> tuple[list[Turn], list[float]]:
@@ -220,7 +224,9 @@ class Policy:
             answer.set_result(tokens)
 
 
-async def _solved(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, tasks: list[Task]) -> list[float]:
+async def solved_fractions(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, tasks: list[Task]
+) -> list[float]:
     """The solved fraction of each task at temperature 1."""
     policy = Policy(model, tokenizer)
     rewards = await asyncio.gather(*(play(task, policy) for task in tasks for _ in range(CHECKED_EPISODES)))
