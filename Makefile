@@ -19,7 +19,8 @@ model: $(MODEL)/recipe.json
 $(INSTALLED): requirements/cpu.txt $(wildcard examples/tau2/cpu/sgl_kernel/*.toml examples/tau2/cpu/sgl_kernel/*/*.py)
 	@python3 -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "python3 must be Python 3.11 or 3.12, but is $$(python3 --version)"; exit 1; }
-	@python3 -m venv .venv || { echo "On Debian: apt-get install python3-venv"; exit 1; }
+	@python3 -m venv .venv || { apt-get update -q && apt-get install -qy python3-venv && python3 -m venv .venv; } \
+		|| { echo "python3 cannot make virtual environments; as root on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m pip install --quiet $$(grep ^uv== $<)
 	$(PYTHON) -m uv pip install --compile-bytecode --no-deps -r requirements/cpu.txt ./examples/tau2/cpu/sgl_kernel
 	@touch $@
