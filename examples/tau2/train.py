@@ -117,13 +117,13 @@ def train(argv: list[str]) -> None:
             "output_dir": str(folder / "generated"),
         }
 
-    Tau2AgentWorkflow(**workflow(config.gconfig))  # what fails in every worker fails here first
     econfig, valid = config.econfig, config.valid_dataset
     train_dataset = tau2_dataset(
         econfig.domain, config.train_dataset.path, econfig.solo_mode, full_batches_of=config.train_dataset.batch_size
     )
     valid_dataset = valid and tau2_dataset(econfig.domain, valid.path, econfig.solo_mode)
     with console(log) as terminal:
+        Tau2AgentWorkflow(**workflow(config.gconfig))  # what would fail in every worker fails here
         print("starting the trainer and the inference servers ...", file=terminal)
         trainer_class = SlurmTrainer if config.scheduler.type == "slurm" else PPOTrainer
         with trainer_class(config, train_dataset=train_dataset, valid_dataset=valid_dataset) as trainer:
