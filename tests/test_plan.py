@@ -55,7 +55,6 @@ def test_a_good_plan_has_no_problems_and_is_summed_up(found, user, tmp_path):
             "train_dataset.path='tau2/dev': domain airline has no split 'dev'; it has: train",
         ),
         ("valid_dataset.path=elsewhere", "valid_dataset.path='elsewhere': 'elsewhere' is not of the form tau2/<split>"),
-        ("econfig.user_llm=null", "econfig.user_llm is not set"),
         ("econfig.max_steps=0", "econfig.max_steps=0 must be greater than 0"),
         ("econfig.turn_discount=1.5", "econfig.turn_discount=1.5 is out of range; it must be between 0 and 1"),
         ("econfig.invalid_format_penalty=-1", "econfig.invalid_format_penalty=-1.0 is out of range"),
@@ -123,6 +122,12 @@ def test_unknown_options_wrong_types_missing_names_and_the_rest_are_said_at_once
 def test_a_file_or_an_override_that_cannot_be_read(argv):
     with pytest.raises(PlanError, match="--config or an override"):
         load_plan(argv)
+
+
+def test_a_user_llm_that_is_missing(found):
+    (problem,) = found("econfig.user_llm=null", "econfig.user_llm_base_url=null")
+    assert "econfig.user_llm is not set" in problem
+    assert found("econfig.user_llm=null") == []  # a server of one's own need not be told which model it serves
 
 
 def test_a_user_llm_that_does_not_answer(found, tmp_path):

@@ -69,7 +69,7 @@ class Tau2AgentWorkflow:
     ) -> dict[str, float]:
         """Play the task `data["task_id"]` and return the rewards of the episode by completion id.
 
-        Without `base_url` and `api_key`, openai's environment variables decide (AReaL's subproc mode).
+        Without `base_url` and `api_key`, openai's environment variables decide.
 
         Raises:
             EpisodeRejected: see the class.
@@ -179,7 +179,7 @@ def _training_context() -> tuple[bool, int | None]:
     """Whether this is an evaluation, and the version of the weights that AReaL's rollout engine serves."""
     context, worker = _areal("infra.workflow_context"), _areal("infra.rpc.guard.engine_blueprint")
     is_eval = context.get().is_eval if context else False
-    engines = worker._engines.values() if worker else ()
+    engines = list(worker._engines.values()) if worker else []
     return is_eval, max((engine.get_version() for engine in engines), default=None)
 
 

@@ -73,11 +73,16 @@ def agent_llm(client: AsyncOpenAI, model: str, sampling: dict[str, Any]) -> Call
     return call
 
 
-def user_llm(model: str, base_url: str | None, args: dict[str, Any] | None) -> CallLLM:
+def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | None) -> CallLLM:
     """The user simulator's LLM: an OpenAI-compatible server at `base_url`, or litellm's provider for `model`.
 
     The key of a server is read from `TAU2_USER_LLM_API_KEY`; litellm reads its providers' own variables.
+
+    Raises:
+        ValueError: there is neither a model nor a server.
     """
+    if not (model or base_url):
+        raise ValueError("the user simulator needs a model: set user_llm, or user_llm_base_url, or play in solo_mode")
     args = {"timeout": USER_CALL_TIMEOUT, **(args or {})}
     if base_url is None:
         import litellm
@@ -97,7 +102,7 @@ def user_llm(model: str, base_url: str | None, args: dict[str, Any] | None) -> C
     async def call_server(messages, tools, tool_choice, **sampling) -> ChatCompletion:
         client = _user_client(base_url, id(asyncio.get_running_loop()))
         return await client.chat.completions.create(
-            model=model.removeprefix("openai/"),
+            model=(model or "default").removeprefix("openai/"),
             messages=messages,
             **_tool_arguments(tools, tool_choice),
             **{**known, **sampling},

@@ -329,7 +329,7 @@ def _user_simulator(plan: Tau2PPOConfig) -> Iterator[str]:
     econfig = plan.econfig
     if econfig.solo_mode:
         return
-    if not econfig.user_llm:
+    if not (econfig.user_llm or econfig.user_llm_base_url):
         yield (
             "econfig.user_llm is not set: the user simulator needs a model, e.g. openai/self-hosted-Qwen2.5-72B with "
             "econfig.user_llm_base_url, or a hosted one; only econfig.solo_mode=true does without"
