@@ -175,15 +175,15 @@ def test_whatever_else_the_evaluation_raises_rejects_the_episode(monkeypatch):
 def test_deadline(reject):
     def answer(prompt):
         if "Success" in prompt or "task_2" in prompt:
-            time.sleep(1.5)
+            time.sleep(4)
             return DONE
         return CREATE
 
     with Proxy(answer) as proxy:
-        agent = Tau2AgentWorkflow({**SOLO, "timeout": 1.0, "reject_on_timeout": reject}, SAMPLING)
+        agent = Tau2AgentWorkflow({**SOLO, "timeout": 3.0, "reject_on_timeout": reject}, SAMPLING)
         play = proxy.workflow(agent).arun_episode(None, TASK)
         if reject:
-            with pytest.raises(EpisodeRejected, match="create_task_1.*deadline of 1"):
+            with pytest.raises(EpisodeRejected, match="create_task_1.*deadline of 3"):
                 asyncio.run(play)
         else:
             assert rewards(asyncio.run(play).values())[0] == 0.0
@@ -406,11 +406,11 @@ def test_deeply_nested_arguments_are_malformed(depth, tmp_path):
 
 def test_a_hiccup_of_the_user_does_not_excuse_a_slow_agent():
     def slow(request):
-        time.sleep(0 if len(request["messages"]) < 5 else 6)
+        time.sleep(0 if len(request["messages"]) < 5 else 9)
         return say("Well.")
 
     with LLMServer(slow) as agent, LLMServer(in_turn((429, {}), say("Hello"), say("And?"))) as user:
-        config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url, "timeout": 4.0}
+        config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url, "timeout": 8.0}
         info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
     assert (info.reward, info.termination) == (0.0, "timeout") and info.user_lost_seconds > 0
 
