@@ -27,9 +27,17 @@ sys.exit(supervise(run))
 """
 
 
+def heed_signals() -> None:
+    """What ran these tests may ignore some (nohup, a background job), and its children would inherit that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(action: str, marker: str) -> subprocess.Popen:
     script = RUN.replace("ACTION", action)
-    process = subprocess.Popen([sys.executable, "-c", script, marker], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, marker], stdout=subprocess.PIPE, text=True, preexec_fn=heed_signals
+    )
     while process.stdout.readline().strip() != "running":
         assert process.poll() is None
     assert alive(marker)
