@@ -60,6 +60,15 @@ def parse_tool_calls(completion: ChatCompletion, requestor: str) -> list[ToolCal
     return calls or None
 
 
+def token_usage(completion: ChatCompletion) -> dict[str, int]:
+    """Prompt and completion tokens of a completion, 0 where the server does not say."""
+    usage = completion.usage
+    return {
+        "prompt_tokens": (usage and usage.prompt_tokens) or 0,
+        "completion_tokens": (usage and usage.completion_tokens) or 0,
+    }
+
+
 def to_utf8(text: str | None) -> str | None:
     """The text with lone surrogates, which JSON can escape but HTTP cannot carry, replaced by `?`."""
     return text if text is None else text.encode("utf-8", "replace").decode()

@@ -33,7 +33,15 @@ from examples.tau2.llm import (
     response_cost,
     user_outage,
 )
-from examples.tau2.messages import assistant_entry, is_empty, parse_tool_calls, strip_thinking, to_openai, to_utf8
+from examples.tau2.messages import (
+    assistant_entry,
+    is_empty,
+    parse_tool_calls,
+    strip_thinking,
+    to_openai,
+    to_utf8,
+    token_usage,
+)
 
 MAX_BACKOFF = 10.0  # seconds between two calls of a user LLM that fails
 
@@ -96,22 +104,21 @@ class _Agent:
             raise AgentFailure("context_window_exceeded") from error
         except EmptyCompletion as error:
             raise AgentFailure("empty") from error
-        choice, usage = completion.choices[0], completion.usage
+        choice, usage = completion.choices[0], token_usage(completion)
         content = to_utf8(choice.message.content)
         turn = AgentTurn(
             completion_id=completion.id,
             malformed=None,
             finish_reason=choice.finish_reason,
-            prompt_tokens=(usage and usage.prompt_tokens) or 0,
-            completion_tokens=(usage and usage.completion_tokens) or 0,
             seconds=time.perf_counter() - start,
+            **usage,
         )
         self.turns.append(turn)
         said = AssistantMessage(
             role="assistant",
             content=strip_thinking(content),
             cost=0.0,
-            usage={"prompt_tokens": turn.prompt_tokens, "completion_tokens": turn.completion_tokens},
+            usage=usage,
             raw_data={"completion_id": completion.id, "content": content, "finish_reason": choice.finish_reason},
         )
         try:
@@ -227,10 +234,7 @@ class User(UserSimulator):
         try:
             calls = parse_tool_calls(completion, "user")
             content = strip_thinking(to_utf8(completion.choices[0].message.content))
-            usage = {
-                "prompt_tokens": (completion.usage and completion.usage.prompt_tokens) or 0,
-                "completion_tokens": (completion.usage and completion.usage.completion_tokens) or 0,
-            }
+            usage = token_usage(completion)
         except (ValueError, TypeError, AttributeError, IndexError) as error:
             raise UnusableAnswer(describe(error)) from error
         self.prompt_tokens += usage["prompt_tokens"]
