@@ -9,7 +9,7 @@ TRIAL := $(shell date +run%m%d_%H%M%S)
 # litellm otherwise tries to download its price list when it is imported
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: .venv model demo test lint clean
+.PHONY: .venv model demo test bench lint clean
 
 .venv: $(INSTALLED)
 model: $(MODEL)/recipe.json
@@ -33,6 +33,9 @@ demo: .venv model
 
 test: .venv
 	$(PYTHON) -m pytest
+
+bench: .venv
+	$(PYTHON) -m benchmarks.episodes
 
 lint: .venv
 	$(PYTHON) -m ruff check

@@ -41,10 +41,10 @@ class ScriptedEngine:
 
 
 class Proxy:
-    """Serves until closed. `address` is the base URL; `workflow(agent)` wraps an agent as AReaL does."""
+    """Serves until closed. `address` is the base URL; `workflow(agent)` wraps an agent as AReaL does; tokens are bytes."""
 
-    def __init__(self, answer: Callable[[str], str | Exception], **agent_config):
-        tokenizer = train_tokenizer([""], vocab_size=300, min_frequency=2)  # bytes
+    def __init__(self, answer: Callable[[str], str | Exception], tokenizer=None, **agent_config):
+        tokenizer = tokenizer or train_tokenizer([""], vocab_size=300, min_frequency=2)
         config = AgentConfig(agent_cls_path="unused", admin_api_key=ADMIN_KEY, **agent_config)
         proxy._openai_client = proxy.ArealOpenAI(
             engine=ScriptedEngine(tokenizer, answer),

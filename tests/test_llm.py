@@ -70,6 +70,22 @@ def test_a_user_llm_that_hangs_is_asked_again():
     assert info.simulation.messages[1].content == "Hello" and info.user_lost_seconds > 0.5
 
 
+def test_arguments_of_the_users_calls_reach_the_server():
+    with LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user, LLMServer(in_turn(say("Done."))) as agent:
+        args = {
+            "temperature": 0.3,
+            "top_k": 5,
+            "extra_body": {"min_p": 0.1},
+            "extra_headers": {"Authorization": "Bearer x"},
+        }
+        config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url, "user_llm_args": args}
+        asyncio.run(Tau2AgentWorkflow(config, {"top_p": 0.5}).play(TASK, agent.base_url, "key"))
+    for request in user.requests:
+        assert (request["temperature"], request["top_k"], request["min_p"], request["key"]) == (0.3, 5, 0.1, "x")
+        assert not {"extra_body", "extra_headers", "timeout"} & set(request)
+    assert agent.requests[0]["top_p"] == 0.5
+
+
 def test_a_user_llm_that_stays_down_rejects_the_episode_at_its_deadline():
     with pytest.raises(EpisodeRejected, match="user simulator used up the episode's deadline"):
         asyncio.run(
@@ -104,7 +120,6 @@ def test_a_hosted_user_llm_goes_through_litellm():
 
 def test_keys_come_from_the_environment_and_go_nowhere_else(monkeypatch, tmp_path):
     monkeypatch.setenv("TAU2_USER_LLM_API_KEY", "sk-user-secret")
-    llm._user_client.cache_clear()
     with LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user, LLMServer(in_turn(say("Done."))) as agent:
         config = {"domain": "mock", "user_llm": "openai/u", "user_llm_base_url": user.base_url}
         asyncio.run(Tau2AgentWorkflow(config, output_dir=str(tmp_path)).run(TASK, agent.base_url, "sk-session-secret"))

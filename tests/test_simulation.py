@@ -2,17 +2,16 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
 
 import litellm
 import pytest
 import tau2.utils.llm_utils
+from calls import KINDS, base_tasks, register_stock, stock
 from scripted import ground_truth, replay, say
 from tau2.agent.llm_agent import LLMAgent, LLMSoloAgent
 from tau2.data_model.simulation import SimulationRun
 from tau2.evaluator.evaluator import EvaluationType, evaluate_simulation
 from tau2.orchestrator.orchestrator import Orchestrator
-from tau2.registry import registry
 from tau2.user.user_simulator import DummyUser, UserSimulator
 
 from examples.tau2 import environment
@@ -20,23 +19,14 @@ from examples.tau2.config import Tau2EnvConfig
 from examples.tau2.reward import evaluate
 from examples.tau2.simulation import AsyncOrchestrator
 
-DOMAINS = [
-    ("mock", False),
-    ("mock", True),
-    ("airline", False),
-    ("retail", False),
-    ("telecom", False),
-    ("telecom", True),
-]
 
-
-def stock(domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits) -> tuple[SimulationRun, float]:
+def theirs(domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits) -> tuple[SimulationRun, float]:
     """tau2's own way, with `litellm.completion` scripted: agent and user are told apart by the model's name."""
     queues = {"agent": iter(agent_says), "user": iter(user_says)}
     monkeypatch.setattr(
         tau2.utils.llm_utils, "completion", lambda model, **_: litellm.ModelResponse(**next(queues[model]))
     )
-    env = registry.get_env_constructor(domain)(solo_mode=solo_mode)
+    env = stock(domain, solo_mode)
     user_tools = env.get_user_tools() if env.user_tools else None
     if solo_mode:
         agent = LLMSoloAgent(env.get_tools() + (user_tools or []), env.get_policy(), task, llm="agent")
@@ -46,7 +36,7 @@ def stock(domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits)
         user = UserSimulator(tools=user_tools, instructions=str(task.user_scenario), llm="user")
     run = Orchestrator(domain, agent, user, env, task, solo_mode=solo_mode, **limits).run()
     try:
-        return run, evaluate_simulation(run, task, EvaluationType.ALL, solo_mode, domain).reward
+        return run, evaluate_simulation(run, task, EvaluationType.ALL, solo_mode, register_stock(domain)).reward
     except ValueError as error:  # an assertion on a task that was never created, which we count as not met
         assert str(error) == "Task task_2 not found"
         return run, 0.0
@@ -61,7 +51,7 @@ def ours(domain, task, solo_mode, agent_says, user_says, **limits) -> tuple[Simu
 
 
 def assert_same(domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits) -> SimulationRun:
-    expected, expected_reward = stock(domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits)
+    expected, expected_reward = theirs(domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits)
     run, reward = ours(domain, task, solo_mode, agent_says, user_says, **limits)
     assert run.messages == expected.messages
     assert [message.turn_idx for message in run.messages] == [message.turn_idx for message in expected.messages]
@@ -70,14 +60,7 @@ def assert_same(domain, task, solo_mode, agent_says, user_says, monkeypatch, **l
     return run
 
 
-def base_tasks(domain: str, solo_mode: bool) -> Iterator:
-    tasks = environment.load_tasks(domain)
-    for id in environment.task_splits(domain)["base"]:
-        if not solo_mode or environment.playable_solo(tasks[id]):
-            yield tasks[id]
-
-
-@pytest.mark.parametrize("domain, solo_mode", DOMAINS)
+@pytest.mark.parametrize("domain, solo_mode", KINDS)
 def test_every_base_task_as_tau2_plays_it(domain, solo_mode, monkeypatch):
     """Per task a seeded variation: the ground truth as it is, with an action left out, or strewn with faulty turns."""
     variations = random.Random(domain)
@@ -102,7 +85,7 @@ def test_every_base_task_as_tau2_plays_it(domain, solo_mode, monkeypatch):
 @pytest.mark.parametrize("max_steps", [1, 2, 3, 7])
 @pytest.mark.parametrize("domain, solo_mode", [("mock", False), ("mock", True), ("telecom", False)])
 def test_max_steps_as_tau2_counts_them(domain, solo_mode, max_steps, monkeypatch):
-    task = environment.find_task(domain, "create_task_1") if domain == "mock" else next(base_tasks(domain, False))
+    task = environment.find_task(domain, "create_task_1") if domain == "mock" else base_tasks(domain, False)[0]
     endless = [say(None, ("transfer_to_human_agents", {"summary": str(i)})) for i in range(9)]
     agent, user = endless, [say(f"And {i}?") for i in range(9)]
     run = assert_same(domain, task, solo_mode, agent, user, monkeypatch, max_steps=max_steps)
@@ -118,7 +101,7 @@ def test_too_many_errors_as_tau2_counts_them(solo_mode, monkeypatch):
 
 
 def test_tool_calls_of_the_user_and_premature_stops(monkeypatch):
-    task = next(base_tasks("telecom", False))
+    task = base_tasks("telecom", False)[0]
     user = [say("Hi"), say(None, ("check_status_bar", {}), ("no_such_tool", {})), say("So?"), say("###TRANSFER###")]
     agent = [say("Check your status bar."), say("I see.")]
     run = assert_same("telecom", task, False, agent, user, monkeypatch)
@@ -139,7 +122,7 @@ def test_histories_hold_what_each_side_may_see():
 
         return record
 
-    task = next(base_tasks("telecom", False))
+    task = base_tasks("telecom", False)[0]
     agent = recorded("agent", [say("Check."), say(None, ("get_details_by_id", {"id": "L1001"})), say("I see.")])
     user = recorded("user", [say("Hi"), say(None, ("check_status_bar", {})), say("Bars: none."), say("###STOP###")])
     episode = AsyncOrchestrator(Tau2EnvConfig(domain="telecom"), task, agent, user)

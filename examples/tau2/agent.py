@@ -8,6 +8,7 @@ import asyncio
 import logging
 import sys
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from openai import AsyncOpenAI
 
 from examples.tau2 import environment
 from examples.tau2.config import Tau2EnvConfig
-from examples.tau2.llm import agent_llm, describe, user_llm
+from examples.tau2.llm import agent_llm, describe, shared_client, ssl_context, user_llm
 from examples.tau2.reward import completion_rewards, evaluate
 from examples.tau2.simulation import AsyncOrchestrator
 from examples.tau2.trajectory import Tau2RunInfo, write_trajectory
@@ -55,9 +56,12 @@ class Tau2AgentWorkflow:
         self.user_llm = None
         if not self.econfig.solo_mode:
             self.user_llm = user_llm(self.econfig.user_llm, self.econfig.user_llm_base_url, self.econfig.user_llm_args)
-        # read files now, not in the first episodes
+        # all that is read or made once, now and not while episodes are under way
+        kind = (self.econfig.domain, self.econfig.solo_mode, self.econfig.add_thinking_tool)
         environment.load_tasks(self.econfig.domain)
-        environment.register_environment(self.econfig.domain, self.econfig.add_thinking_tool)
+        environment.make_environment(*kind)
+        environment.agent_schemas(*kind)
+        ssl_context()
 
     async def run(
         self,
@@ -89,8 +93,13 @@ class Tau2AgentWorkflow:
         """The episode behind `run`, whose arguments it takes."""
         config = self.econfig
         task = environment.find_task(config.domain, data["task_id"])
-        client = AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
-        episode = AsyncOrchestrator(config, task, agent_llm(client, self.model, self.gen_args), self.user_llm)
+        if http_client is None:
+            client = await shared_client(base_url, api_key)
+        else:
+            client = AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
+        db_path = data.get("db_path")
+        llm = agent_llm(client, self.model, self.gen_args)
+        episode = AsyncOrchestrator(config, task, llm, self.user_llm, db_path)
         try:
             async with asyncio.timeout(config.timeout) as deadline:
                 await episode.converse()
@@ -98,14 +107,14 @@ class Tau2AgentWorkflow:
             if not deadline.expired():
                 raise
             self._at_deadline(episode)
-        finally:
-            if http_client is None:
-                await client.close()
         if not episode.agent.turns:
             cause = episode.failure or episode.termination_reason.value
             raise EpisodeRejected(f"{cause} before the agent's first completion: nothing to train on")
+        await asyncio.sleep(0)  # other episodes first: the evaluation replays this one
         simulation = episode.simulation_run()
-        simulation.reward_info = evaluate(simulation, task, config.domain, config.solo_mode, config.add_thinking_tool)
+        simulation.reward_info = evaluate(
+            simulation, task, config.domain, config.solo_mode, config.add_thinking_tool, db_path
+        )
         user, reward = episode.user, float(simulation.reward_info.reward)
         is_eval, version = _training_context()
         return Tau2RunInfo(
@@ -140,7 +149,7 @@ class Tau2AgentWorkflow:
         if self.output_dir is None:
             return
         try:
-            await asyncio.to_thread(write_trajectory, info, self.output_dir)
+            await asyncio.get_running_loop().run_in_executor(_writer, write_trajectory, info, self.output_dir)
         except Exception as error:  # whatever is wrong with a file, the episode is good
             if self.output_dir not in _failed_dirs:
                 _failed_dirs.add(self.output_dir)
@@ -159,6 +168,9 @@ def has_mixed_rewards(trajectory: dict[str, Any]) -> bool:
 
 # of this process: AReaL makes a new workflow for every group
 _failed_dirs: set[Path] = set()
+_writer = ThreadPoolExecutor(
+    1, "trajectories"
+)  # of several, each may keep the event loop waiting for Python's lock for 5 ms
 _rewards: OrderedDict[int, list[float]] = OrderedDict()  # by AReaL's task id, one per group
 
 

@@ -7,6 +7,7 @@ tau2 under names of their own, so that its evaluator builds the same environment
 
 import copy
 import functools
+import gc
 import logging
 import os
 from functools import cache, partial
@@ -65,29 +66,31 @@ def playable_solo(task: Task) -> bool:
     return task.ticket is not None and LLMSoloAgent.check_valid_task(task)
 
 
-def make_environment(domain: str, solo_mode: bool = False, thinking_tool: bool = False) -> Environment:
-    """A fresh environment, private to the caller, in the domain's initial state."""
-    environment = copy.copy(_pristine_environment(domain, solo_mode, thinking_tool))
-    for name in ("tools", "user_tools"):
-        if (pristine := getattr(environment, name)) is not None:
-            toolkit = copy.copy(pristine)
-            toolkit.db = database.view(pristine.db)
-            setattr(environment, name, toolkit)
+def make_environment(
+    domain: str, solo_mode: bool = False, thinking_tool: bool = False, db_path: str | None = None
+) -> Environment:
+    """A fresh environment, private to the caller, in its initial state: the domain's own, or that of a database file."""
+    environment = copy.copy(_template(domain, solo_mode, thinking_tool))
+    for kit, frozen in _databases(domain, db_path).items():
+        toolkit = copy.copy(getattr(environment, kit))
+        toolkit.frozen, toolkit.db = frozen, frozen.view()
+        setattr(environment, kit, toolkit)
     return environment
 
 
-@cache
-def register_environment(domain: str, thinking_tool: bool = False) -> str:
+def register_environment(domain: str, thinking_tool: bool = False, db_path: str | None = None) -> str:
     """Register `make_environment` with tau2 and return the domain name under which its evaluator finds it."""
-    name = f"{domain}/thinking" if thinking_tool else f"{domain}/episode"
-    registry.register_domain(partial(make_environment, domain, thinking_tool=thinking_tool), name)
+    name = f"{domain}/{'thinking' if thinking_tool else 'episode'}/{db_path or ''}"
+    if name not in registry.get_domains():
+        constructor = partial(make_environment, domain, thinking_tool=thinking_tool, db_path=db_path)
+        registry.register_domain(constructor, name)
     return name
 
 
 @cache
 def agent_tools(domain: str, solo_mode: bool = False, thinking_tool: bool = False) -> tuple[Tool, ...]:
     """The tools offered to the agent: in solo mode the user's too, and `done`; in tau2's order."""
-    environment = _pristine_environment(domain, solo_mode, thinking_tool)
+    environment = _template(domain, solo_mode, thinking_tool)
     if not solo_mode:
         return tuple(environment.get_tools())
     user_tools = environment.get_user_tools() if environment.user_tools else []
@@ -97,7 +100,7 @@ def agent_tools(domain: str, solo_mode: bool = False, thinking_tool: bool = Fals
 @cache
 def user_tools(domain: str) -> tuple[Tool, ...] | None:
     """The tools of the user simulator; None where the user has none."""
-    environment = _pristine_environment(domain, False, False)
+    environment = _template(domain, False, False)
     return tuple(environment.get_user_tools()) if environment.user_tools else None
 
 
@@ -119,14 +122,40 @@ def done() -> str:
 
 
 @cache
-def _pristine_environment(domain: str, solo_mode: bool, thinking_tool: bool) -> Environment:
+def _template(domain: str, solo_mode: bool, thinking_tool: bool) -> Environment:
+    """The environment of all episodes but for its databases."""
     environment = registry.get_env_constructor(domain)(solo_mode=solo_mode)
     environment.__class__ = _with_lenient_assertions(type(environment))
     if thinking_tool:
         environment.tools.__class__ = _with_thinking_tool(type(environment.tools))
     for toolkit in filter(None, (environment.tools, environment.user_tools)):
         toolkit.__class__ = database.with_views(_with_bounded_calculate(type(toolkit)))
+        toolkit.db = None
     return environment
+
+
+@cache
+def _databases(domain: str, db_path: str | None) -> dict[str, database.FrozenDB]:
+    """The initial databases by the environment's attribute: the agent's from the file, if there is one."""
+    constructor = registry.get_env_constructor(domain)
+    environment = constructor()
+    if db_path is not None:
+        environment = constructor(db=type(environment.tools.db).load(db_path))
+    toolkits = {"tools": environment.tools, "user_tools": environment.user_tools}
+    databases = {kit: database.FrozenDB(toolkit.db) for kit, toolkit in toolkits.items() if toolkit is not None}
+    _spare_garbage_collector()
+    return databases
+
+
+def _spare_garbage_collector() -> None:
+    """All episodes wait while Python looks for cyclic garbage: 0.1 s and more for what is in memory now.
+
+    What is there now is never looked at again; what comes, in full, a hundred times less often than by default. Episodes
+    leave no cycles that live long: without full collections, memory stays the same (benchmarks/episodes.py).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], 1000)
 
 
 @cache

@@ -10,13 +10,14 @@ import random
 import time
 import uuid
 from dataclasses import dataclass
+from functools import cache
 
 from tau2.agent.llm_agent import LLMAgent, LLMSoloAgent
 from tau2.data_model.message import AssistantMessage, Message, UserMessage
 from tau2.data_model.simulation import SimulationRun, TerminationReason
 from tau2.data_model.tasks import Task
 from tau2.orchestrator.orchestrator import Orchestrator, Role
-from tau2.user.user_simulator import DummyUser, UserSimulator
+from tau2.user.user_simulator import DummyUser, UserSimulator, get_global_user_sim_guidelines
 from tau2.utils.llm_utils import get_cost
 from tau2.utils.utils import get_now
 
@@ -173,6 +174,10 @@ class SoloAgent(_Agent, LLMSoloAgent):
 class User(UserSimulator):
     """tau2's `UserSimulator` with a message prepared by `think`."""
 
+    @property
+    def global_simulation_guidelines(self) -> str:
+        return _guidelines(self.tools is not None)
+
     def connect(self, call: CallLLM, schemas: list[dict] | None) -> None:
         self.call = call
         self.schemas = schemas
@@ -245,6 +250,9 @@ class User(UserSimulator):
         return said
 
 
+_guidelines = cache(get_global_user_sim_guidelines)  # tau2 reads the file for each episode
+
+
 class AsyncOrchestrator(Orchestrator):
     """tau2's `Orchestrator` with an asynchronous `run`, called `converse`.
 
@@ -255,9 +263,16 @@ class AsyncOrchestrator(Orchestrator):
     agent: ConversationAgent | SoloAgent
     user: User | DummyUser
 
-    def __init__(self, config: Tau2EnvConfig, task: Task, agent_llm: CallLLM, user_llm: CallLLM | None):
+    def __init__(
+        self,
+        config: Tau2EnvConfig,
+        task: Task,
+        agent_llm: CallLLM,
+        user_llm: CallLLM | None,
+        db_path: str | None = None,
+    ):
         kind = (config.domain, config.solo_mode, config.add_thinking_tool)
-        env = environment.make_environment(*kind)
+        env = environment.make_environment(*kind, db_path)
         tools, policy = list(environment.agent_tools(*kind)), env.get_policy()
         if config.solo_mode:
             agent, user = SoloAgent(tools, policy, task), DummyUser()

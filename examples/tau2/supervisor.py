@@ -23,15 +23,15 @@ def supervise(run: Callable[[Callable[[float], None]], int]) -> int:
     `set_deadline(seconds from now)` may be called by the run. A signal ends it with status 128 + its number, its deadline
     with 124 (as timeout(1) does). To be called before threads exist.
     """
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
     context = multiprocessing.get_context("fork")
     deadline = context.Value("d", float("inf"))
 
     signals = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
 
     def child() -> None:
-        _prctl(PR_SET_CHILD_SUBREAPER, 1)  # it cleans up itself where its parent cannot: after a SIGKILL of that one
-        _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)  # it cleans up itself where its parent cannot: after a SIGKILL of that one
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         for number in signals:
             signal.signal(number, lambda number, _frame: sys.exit(128 + number))
         try:
@@ -76,5 +76,5 @@ def end_descendants(patience: float = 5.0) -> None:
         psutil.wait_procs(processes, timeout=patience if attempt == 0 else 1.0)
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

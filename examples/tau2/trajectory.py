@@ -117,23 +117,23 @@ def write_trajectory(info: Tau2RunInfo, directory: str | Path) -> Path:
     Raises:
         OSError: the disk is full, read-only, ...
     """
-    kind = "eval" if info.is_eval else "train"
-    folder = Path(directory, kind, str(0 if info.weight_version is None else info.weight_version))
-    folder.mkdir(parents=True, exist_ok=True)
+    version = 0 if info.weight_version is None else info.weight_version
+    folder = os.path.join(directory, "eval" if info.is_eval else "train", str(version))
+    os.makedirs(folder, exist_ok=True)
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", info.task_id)[:80]
-    path = folder / f"{slug}-{uuid.uuid4().hex[:12]}.json"
-    contents = {path.with_suffix(".txt"): info.to_text().encode("utf-8", "replace"), path: info.to_json()}
-    partials = {target: target.with_suffix(target.suffix + ".partial") for target in contents}
+    path = os.path.join(folder, f"{slug}-{uuid.uuid4().hex[:12]}")
+    contents = {f"{path}.txt": info.to_text().encode("utf-8", "replace"), f"{path}.json": info.to_json()}
     try:
-        for target, partial in partials.items():
-            partial.write_bytes(contents[target])
-        for target, partial in partials.items():
-            os.replace(partial, target)
+        for name, content in contents.items():
+            Path(f"{name}.partial").write_bytes(content)
+        for name in contents:
+            os.replace(f"{name}.partial", name)
     except OSError:
-        for file in (*partials, *partials.values()):
-            file.unlink(missing_ok=True)
+        for name in contents:
+            Path(name).unlink(missing_ok=True)
+            Path(f"{name}.partial").unlink(missing_ok=True)
         raise
-    return path
+    return Path(f"{path}.json")
 
 
 @cache

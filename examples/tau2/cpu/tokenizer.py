@@ -38,7 +38,7 @@ def render(
 
 def untrained_tokenizer() -> PreTrainedTokenizerFast:
     """Renders text in the chat format, but knows no more than bytes."""
-    return _in_chat_format(_bpe())
+    return in_chat_format(_bpe())
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, min_frequency: int) -> PreTrainedTokenizerFast:
@@ -58,7 +58,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, min_frequency: int) -
     # a text token splits the prompt wherever it stands, in training as in use
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in TEXT_TOKENS])
     tokenizer.train_from_iterator(texts, trainer)
-    return _in_chat_format(tokenizer)
+    return in_chat_format(tokenizer)
 
 
 def _bpe() -> Tokenizer:
@@ -73,7 +73,8 @@ def _bpe() -> Tokenizer:
     return tokenizer
 
 
-def _in_chat_format(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+def in_chat_format(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Any tokenizer with Qwen3's special tokens and chat template."""
     tokenizer.add_special_tokens(list(CONTROL_TOKENS))
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in TEXT_TOKENS])
     return PreTrainedTokenizerFast(

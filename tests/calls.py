@@ -1,0 +1,120 @@
+"""Tool calls of tau2's domains: those that tasks expect, altered ones, and random ones that are mostly valid."""
+
+import pickle
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+from tau2.data_model.message import ToolCall
+from tau2.data_model.tasks import Task
+from tau2.environment.environment import Environment
+from tau2.registry import registry
+
+from examples.tau2 import environment
+
+KINDS = [("mock", False), ("mock", True), ("airline", False), ("retail", False), ("telecom", False), ("telecom", True)]
+
+
+def stock(domain: str, solo_mode: bool = False, db_path: str | None = None) -> Environment:
+    """tau2's own environment, fresh: a pickled one, since tau2 takes up to a third of a second to make one."""
+    return pickle.loads(_pickled(domain, solo_mode, db_path))
+
+
+@cache
+def _pickled(domain: str, solo_mode: bool, db_path: str | None) -> bytes:
+    constructor = registry.get_env_constructor(domain)
+    db = None if db_path is None else type(stock(domain).tools.db).load(db_path)
+    return pickle.dumps(constructor(solo_mode=solo_mode, db=db))
+
+
+@cache
+def register_stock(domain: str, db_path: str | None = None) -> str:
+    """The name by which tau2's evaluator finds `stock`."""
+    name = f"stock {domain} {db_path}"
+    registry.register_domain(lambda solo_mode=False: stock(domain, solo_mode, db_path), name)
+    return name
+
+
+def base_tasks(domain: str, solo_mode: bool) -> list[Task]:
+    tasks = [environment.load_tasks(domain)[id] for id in environment.task_splits(domain)["base"]]
+    return [task for task in tasks if not solo_mode or environment.playable_solo(task)]
+
+
+def expected_calls(task: Task, solo_mode: bool) -> list[ToolCall]:
+    return [
+        ToolCall(
+            id=f"call_{number}",
+            name=action.name,
+            arguments=action.arguments,
+            requestor="assistant" if solo_mode else action.requestor,
+        )
+        for number, action in enumerate(task.evaluation_criteria.actions or [])
+    ]
+
+
+def contents(env: Environment) -> list[dict]:
+    """All that is in an environment's databases."""
+
+    def dump(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: dump(item) for key, item in value.items()}
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return [dump(item) for item in value]
+        return value.model_dump() if isinstance(value, BaseModel) else value
+
+    return [dump(dict(kit.db)) for kit in (env.tools, env.user_tools) if kit is not None]
+
+
+@cache
+def known_values(domain: str) -> dict[str, list]:
+    """Values for a tool's parameters, by name: those of expected calls, and of fields of the database."""
+    values: dict[str, list] = defaultdict(list, {"expression": ["2 * (3 + 4) / 5", "1 +", "__import__"]})
+    for task in base_tasks(domain, False):
+        for call in expected_calls(task, False):
+            for name, value in call.arguments.items():
+                values[name].append(value)
+
+    def collect(node: Any) -> None:
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            if isinstance(value, (dict, list)):
+                collect(value)
+            elif isinstance(name, str) and len(values[name]) < 200:
+                values[name].append(value)
+
+    collect(stock(domain).tools.db.model_dump(mode="json"))
+    values["id"] = [
+        value for name in ("customer_id", "line_id", "device_id", "bill_id", "plan_id") for value in values[name]
+    ]
+    return values
+
+
+def altered(call: ToolCall, domain: str, rng: random.Random) -> ToolCall:
+    """The call with another value for one of its arguments."""
+    name = rng.choice(list(call.arguments))
+    return call.model_copy(update={"arguments": {**call.arguments, name: rng.choice(known_values(domain)[name])}})
+
+
+def random_calls(domain: str, solo_mode: bool, seed: int, count: int) -> list[ToolCall]:
+    """Expected calls, altered ones, and calls of every tool, the user's too, in random order."""
+    rng = random.Random(seed)
+    known = [call for task in base_tasks(domain, solo_mode) for call in expected_calls(task, solo_mode)]
+    tools = [(tool, "assistant") for tool in environment.agent_tools(domain, solo_mode) if tool.name != "done"]
+    if not solo_mode:
+        tools += [(tool, "user") for tool in environment.user_tools(domain) or ()]
+    rng.shuffle(tools)
+    calls = []
+    for number in range(count):
+        if known and rng.random() < 0.5:
+            call = rng.choice(known)
+            if call.arguments and rng.random() < 0.3:
+                call = altered(call, domain, rng)
+        else:
+            tool, requestor = tools[number % len(tools)]
+            values = known_values(domain)
+            arguments = {name: rng.choice(values[name] or ["x"]) for name in tool.params.model_fields}
+            call = ToolCall(name=tool.name, arguments=arguments, requestor=requestor)
+        calls.append(call.model_copy(update={"id": f"call_{number}"}))
+    return calls

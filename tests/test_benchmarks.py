@@ -1,0 +1,53 @@
+"""The benchmark of episodes measures what it says."""
+
+import asyncio
+import time
+from multiprocessing import get_context
+
+import pytest
+
+from benchmarks import episodes
+from benchmarks.llm_server import serve
+
+
+@pytest.fixture(scope="module")
+def server():
+    processes = get_context("spawn")
+    here, there = processes.Pipe()
+    process = processes.Process(target=serve, args=(("mock",), there), daemon=True)
+    process.start()
+    yield here.recv()
+    process.kill()
+
+
+def test_episodes_under_load_are_counted_and_a_bare_client_makes_their_calls(server, monkeypatch):
+    monkeypatch.setattr(episodes, "SECONDS", 0.3)
+    measured = episodes.load("mock", "ours", 4, server)
+    calls_per_episode = measured["calls_per_s"] / measured["episodes_per_s"]
+    assert 2 < calls_per_episode < 8
+    assert 0 < measured["stall_ms"]["p99"] <= measured["stall_ms"]["max"]
+    for our_client in (False, True):
+        assert episodes.bare("mock", our_client, 4, server)["calls_per_s"] > 0
+
+
+def test_a_callback_that_blocks_is_found_and_named():
+    async def sluggish():
+        await asyncio.sleep(0)
+        time.sleep(0.05)  # noqa: ASYNC251
+
+    with episodes._stalls() as stalls:
+        asyncio.run(sluggish())
+    assert stalls["max"] >= 50
+    (stall,) = stalls["long"]
+    assert stall["ms"] >= 50 > stall["cpu_ms"] and "sluggish" in stall["callback"]
+
+
+def test_both_ways_play_whole_episodes_and_the_ways_can_be_told_apart():
+    find_task = episodes.environment.find_task
+    (ours,), (tau2,) = (episodes.cpu("airline", way, ["0"]) for way in ("ours", "tau2"))
+    assert tau2 > 100 > ours  # ms: tau2 builds environments and tools, and hashes databases
+    assert episodes.environment.find_task is find_task
+
+
+def test_the_tools_return_the_same_whatever_the_number_of_copies():
+    assert episodes.cpu_of_copies(2) > 0
