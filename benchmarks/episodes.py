@@ -110,11 +110,9 @@ def table(results: dict[str, Any]) -> str:
 
 
 def _column(measured: dict[str, Any]) -> dict[str, str]:
-    def compared(before: float, after: float) -> str:
-        return f"{before:.3g} / {after:.3g} = {max(before / after, after / before):.0f}x"
-
     tau2, most = measured["tau2"], measured["ours"][max(CONCURRENCY)]
-    column = {"CPU ms per episode, median": compared(*map(statistics.median, measured["cpu_ms"].values()))}
+    before, after = map(statistics.median, measured["cpu_ms"].values())
+    column = {"CPU ms per episode, median": f"{before:,.0f} / {after:.1f} = {before / after:.0f}x"}
     for name, key in (("longest", "max"), ("99th percentile", "p99")):
         column[f"event loop stopped, {name}, ms"] = f"{tau2['stall_ms'][key]:.0f} / {most['stall_ms'][key]:.1f}"
     column["memory per concurrent episode, MB"] = f"{tau2['mb_per_episode']:.1f} / {most['mb_per_episode']:.2f}"
