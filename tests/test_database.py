@@ -7,6 +7,7 @@ import pytest
 from calls import stock
 from pydantic import BaseModel, Field
 from tau2.environment.db import DB
+from tau2.environment.environment import Environment
 from tau2.environment.toolkit import ToolKitBase, ToolType, is_tool
 
 from examples.tau2.database import FrozenDB, TableView, with_views
@@ -33,7 +34,7 @@ class Shop(DB):
 
 
 class ShopTools(ToolKitBase):
-    """Tools that break the rules: they are marked as reading, and write."""
+    """All are marked as reading; most write."""
 
     @is_tool(ToolType.READ)
     def rename(self, key: str) -> str:
@@ -57,6 +58,14 @@ class ShopTools(ToolKitBase):
         for item in self.db.items.values():
             item.parts.pop("wheel")
         return "ok"
+
+    @is_tool(ToolType.READ)
+    def everything(self) -> dict[str, Item]:
+        return self.db.items
+
+    @is_tool(ToolType.READ)
+    def every_part(self) -> list[Item]:
+        return self.db.parts
 
 
 def shop() -> Shop:
@@ -89,6 +98,12 @@ def test_a_tool_that_only_claims_to_read_changes_no_other_episode(frozen):
             kit(frozen).use_tool(tool)
     assert items_of(other.db) == items_of(frozen.view()) == items_of(shop())
     assert writer.get_db_hash() != before == other.get_db_hash() == kit(frozen).get_db_hash()
+
+
+def test_tools_may_return_whole_tables_and_lists(frozen):
+    for tool in ("everything", "every_part"):
+        expected = Environment.to_json_str(ShopTools(shop()).use_tool(tool))
+        assert kit(frozen).use_tool(tool) == expected
 
 
 def test_everything_else_is_private_too(frozen):

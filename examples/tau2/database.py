@@ -136,7 +136,7 @@ def with_views(toolkit: type[ToolKitBase]) -> type[ToolKitBase]:
 
     def use_tool(self, tool_name: str, **arguments: Any) -> str:
         """The result as the text that the environment makes of it: from a model it would make another, for its log."""
-        return Environment.to_json_str(toolkit.use_tool(self, tool_name, **arguments))
+        return Environment.to_json_str(_plain(toolkit.use_tool(self, tool_name, **arguments)))
 
     def get_db_hash(self) -> str:
         """Equal for equal databases, like tau2's, but only of what differs from the frozen one."""
