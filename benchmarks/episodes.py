@@ -201,7 +201,8 @@ def load(domain: str, way: str, concurrent: int, server: str) -> dict[str, Any]:
         }
 
     with tempfile.TemporaryDirectory() as folder, _tau2s_way() if way == "tau2" else nullcontext():
-        workflow = Tau2AgentWorkflow({"domain": domain, "user_llm_base_url": f"{server}/user/v1"}, output_dir=folder)
+        econfig = {"domain": domain, "user_llm_base_url": f"{server}/user/v1", "timeout": 120}
+        workflow = Tau2AgentWorkflow(econfig, output_dir=folder)
         return asyncio.run(run(workflow))
 
 
