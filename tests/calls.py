@@ -30,11 +30,11 @@ def _pickled(domain: str, solo_mode: bool, db_path: str | None) -> bytes:
     return pickle.dumps(constructor(solo_mode=solo_mode, db=db))
 
 
-@cache
 def register_stock(domain: str, db_path: str | None = None) -> str:
     """The name by which tau2's evaluator finds `stock`."""
     name = f"stock {domain} {db_path}"
-    registry.register_domain(lambda solo_mode=False: stock(domain, solo_mode, db_path), name)
+    if name not in registry.get_domains():
+        registry.register_domain(lambda solo_mode=False: stock(domain, solo_mode, db_path), name)
     return name
 
 
