@@ -148,9 +148,18 @@ def cpu_per_turn(turns: int) -> float:
 
 
 def cpu_of_copies(copies: int) -> float:
-    """CPU ms per airline episode when the database holds as many copies of all flights, users and reservations.
+    """CPU ms per airline episode when the database holds as many copies of everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "db.json")
+        path.write_text(json.dumps(copied_airline(copies)))
+        episodes = [(id, *ground_truth(environment.find_task("airline", id))) for id in _task_ids("airline", 25)]
+        return statistics.median(_play_alone("airline", episodes, str(path)))
 
-    Each copy has airports of its own, so that all tools return the same.
+
+def copied_airline(copies: int) -> dict[str, dict]:
+    """As many copies of airline's flights, users and reservations; all tools return what they do on one.
+
+    Each copy has keys and airports of its own.
     """
     db = registry.get_env_constructor("airline")().tools.db.model_dump(mode="json")
     airports = sorted({flight[end] for flight in db["flights"].values() for end in ("origin", "destination")})
@@ -160,13 +169,8 @@ def cpu_of_copies(copies: int) -> float:
         for airport in airports:
             text = text.replace(f'"{airport}"', f'"{airport}{number}"')
         for name, table in json.loads(text).items():
-            for key, item in table.items():
-                merged[name][f"{key}-{number}"] = item
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "db.json")
-        path.write_text(json.dumps(merged))
-        episodes = [(id, *ground_truth(environment.find_task("airline", id))) for id in _task_ids("airline", 25)]
-        return statistics.median(_play_alone("airline", episodes, str(path)))
+            merged[name] |= {f"{key}-{number}": item for key, item in table.items()}
+    return merged
 
 
 def load(domain: str, way: str, concurrent: int, server: str) -> dict[str, Any]:
@@ -218,9 +222,9 @@ def bare(domain: str, our_client: bool, concurrent: int, server: str) -> dict[st
 
     async def run() -> dict[str, Any]:
         workflow = Tau2AgentWorkflow({"domain": domain, "user_llm_base_url": f"{server}/user/v1"})
-        llm.complete = record
-        for id in _task_ids(domain, 25):
-            await workflow.run({"task_id": id}, f"{server}/agent/v1", f"{domain}/{id}")
+        with patch.object(llm, "complete", record):
+            for id in _task_ids(domain, 25):
+                await workflow.run({"task_id": id}, f"{server}/agent/v1", f"{domain}/{id}")
         bare_client = AsyncOpenAI(api_key="none", max_retries=0)
         clients = {
             (url, key): await llm.shared_client(url, key)

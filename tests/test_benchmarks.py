@@ -1,13 +1,16 @@
 """The benchmark of episodes measures what it says."""
 
 import asyncio
+import json
 import time
 from multiprocessing import get_context
 
 import pytest
+from calls import random_calls
 
 from benchmarks import episodes
 from benchmarks.llm_server import serve
+from examples.tau2.environment import make_environment
 
 
 @pytest.fixture(scope="module")
@@ -49,5 +52,11 @@ def test_both_ways_play_whole_episodes_and_the_ways_can_be_told_apart():
     assert episodes.environment.find_task is find_task
 
 
-def test_the_tools_return_the_same_whatever_the_number_of_copies():
+def test_the_tools_return_the_same_whatever_the_number_of_copies(tmp_path):
+    path = tmp_path / "db.json"
+    path.write_text(json.dumps(episodes.copied_airline(3)))
+    one, three = make_environment("airline"), make_environment("airline", db_path=str(path))
+    assert [len(table) for _, table in three.tools.db] == [3 * len(table) for _, table in one.tools.db]
+    for call in random_calls("airline", False, seed=1, count=100):
+        assert three.get_response(call).content == one.get_response(call).content
     assert episodes.cpu_of_copies(2) > 0

@@ -168,9 +168,8 @@ def has_mixed_rewards(trajectory: dict[str, Any]) -> bool:
 
 # of this process: AReaL makes a new workflow for every group
 _failed_dirs: set[Path] = set()
-_writer = ThreadPoolExecutor(
-    1, "trajectories"
-)  # of several, each may keep the event loop waiting for Python's lock for 5 ms
+# one thread: of several, each in turn may keep the event loop waiting for Python's lock, for 5 ms
+_writer = ThreadPoolExecutor(1, "trajectories")
 _rewards: OrderedDict[int, list[float]] = OrderedDict()  # by AReaL's task id, one per group
 
 
