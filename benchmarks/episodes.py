@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from itertools import cycle, islice
@@ -207,7 +207,7 @@ def load(domain: str, way: str, concurrent: int, server: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, _tau2s_way() if way == "tau2" else nullcontext():
         econfig = {"domain": domain, "user_llm_base_url": f"{server}/user/v1", "timeout": 120}
         workflow = Tau2AgentWorkflow(econfig, output_dir=folder)
-        return asyncio.run(run(workflow))
+        return _run(run(workflow))
 
 
 def bare(domain: str, our_client: bool, concurrent: int, server: str) -> dict[str, Any]:
@@ -252,7 +252,7 @@ def bare(domain: str, our_client: bool, concurrent: int, server: str) -> dict[st
             seconds = time.perf_counter() - start
         return {"calls_per_s": number / seconds, "timer_late_ms": pulse["late_ms"]}
 
-    return asyncio.run(run())
+    return _run(run())
 
 
 # what the measurements share
@@ -307,7 +307,7 @@ def _play_alone(domain: str, episodes: list[tuple[str, list, list]], db_path: st
         return times[1:]
 
     with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(run(folder))
+        return _run(run(folder))
 
 
 def _in_turn(completions: list[ChatCompletion]) -> llm.CallLLM:
@@ -317,6 +317,12 @@ def _in_turn(completions: list[ChatCompletion]) -> llm.CallLLM:
         return next(queue)
 
     return call
+
+
+def _run(main: Coroutine[Any, Any, Any]) -> Any:
+    # whoever has imported AReaL gets uvloop's event loop from asyncio.run, whose callbacks `_stalls` cannot time
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(main)
 
 
 async def _at_most(number: int, coroutines: Iterator) -> None:
