@@ -14,7 +14,7 @@ TASK = re.compile(rb"\(task ([^)]+)\)")
 OWN_TURN = re.compile(rb'"role": ?"assistant"')  # quotes inside of texts are escaped
 
 
-def serve(domains: tuple[str, ...], address: Connection) -> None:
+def serve(domains: tuple[str, ...], address: Connection, solo_mode: bool = False) -> None:
     """Send the server's URL over `address`, then serve until killed.
 
     The agent is at `<url>/agent/v1`, where the API key is `<domain>/<task id>`; the user is at `<url>/user/v1`.
@@ -23,18 +23,21 @@ def serve(domains: tuple[str, ...], address: Connection) -> None:
     users: dict[str, list[bytes]] = {}
     for domain in domains:
         for id in environment.task_splits(domain)["base"]:
-            name = f"{domain}/{id}"
-            agent, user = ground_truth(environment.find_task(domain, id))
+            name, task = f"{domain}/{id}", environment.find_task(domain, id)
+            if solo_mode and not environment.playable_solo(task):
+                continue
+            agent, user = ground_truth(task, solo_mode)
             for message in (said["choices"][0]["message"] for said in agent):
                 if message["content"]:
                     message["content"] += f" (task {name})"  # tells the user's script which one it is
             agents[name], users[name] = [list(map(_response, side)) for side in (agent, user)]
-    hello = users[name][0]
+    hello = b"" if solo_mode else users[name][0]
+    greetings = 0 if solo_mode else 1  # tau2 itself greets the user
 
     def answer(head: bytes, body: bytes) -> bytes:
         own_turns = len(OWN_TURN.findall(body))
         if not head.startswith(b"POST /user/"):
-            return agents[KEY.search(head)[1].decode()][own_turns - 1]  # tau2 itself greets the user
+            return agents[KEY.search(head)[1].decode()][own_turns - greetings]
         return users[TASK.search(body)[1].decode()][own_turns] if own_turns else hello
 
     class Connected(asyncio.Protocol):

@@ -12,6 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.pop("TAU2_DATA_DIR", None)
 sys.path.insert(0, str(Path(__file__).parent))
 
+import httpx
 import pytest
 from loguru import logger
 
@@ -32,3 +33,23 @@ def logged():
         module.logger.removeHandler(handler)
 
     return listen
+
+
+@pytest.fixture(scope="session")
+def _aenv_service():
+    from aenv.examples.tau2_rl.service import running
+
+    with running("127.0.0.37", max_instances=32) as url:
+        yield url
+
+
+@pytest.fixture
+def aenv_service(_aenv_service, monkeypatch):
+    """The URL of a local AEnvironment service, which the SDK is told of; no instance may be left in it."""
+    monkeypatch.setenv("AENV_SYSTEM_URL", _aenv_service)
+    yield _aenv_service
+    assert aenv_instances(_aenv_service) == []
+
+
+def aenv_instances(url: str) -> list[dict]:
+    return httpx.get(f"{url}:8080/env-instance/list").json()["data"]["items"]

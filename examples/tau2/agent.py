@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from openai import AsyncOpenAI
 
 from examples.tau2 import environment
 from examples.tau2.config import Tau2EnvConfig
-from examples.tau2.llm import agent_llm, describe, shared_client, ssl_context, user_llm
+from examples.tau2.llm import CallLLM, agent_llm, describe, shared_client, ssl_context, user_llm
 from examples.tau2.reward import completion_rewards, evaluate
 from examples.tau2.simulation import AsyncOrchestrator
 from examples.tau2.trajectory import Tau2RunInfo, write_trajectory
@@ -81,24 +80,24 @@ class Tau2AgentWorkflow:
         try:
             info = await self.play(data, base_url, api_key, http_client)
         except Exception as error:
-            _track({"episode/rejected": 1.0})
+            track({"episode/rejected": 1.0})
             cause = str(error) if isinstance(error, EpisodeRejected) else describe(error)
             raise EpisodeRejected(f"{self.econfig.domain} task {data.get('task_id')!r}: {cause}") from error
-        _track({"episode/rejected": 0.0, **info.statistics()})
-        _remember_reward(info.reward)
+        track({"episode/rejected": 0.0, **info.statistics()})
+        remember_reward(info.reward)
         await self._write(info)
         return info.rewards
 
     async def play(self, data: dict[str, Any], base_url=None, api_key=None, http_client=None) -> Tau2RunInfo:
         """The episode behind `run`, whose arguments it takes."""
+        client = await shared_client(base_url, api_key, http_client)
+        return await self.play_with(agent_llm(client, self.model, self.gen_args), data)
+
+    async def play_with(self, llm: CallLLM, data: dict[str, Any]) -> Tau2RunInfo:
+        """The episode with the agent's completions from `llm`."""
         config = self.econfig
         task = environment.find_task(config.domain, data["task_id"])
-        if http_client is None:
-            client = await shared_client(base_url, api_key)
-        else:
-            client = AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
         db_path = data.get("db_path")
-        llm = agent_llm(client, self.model, self.gen_args)
         episode = AsyncOrchestrator(config, task, llm, self.user_llm, db_path)
         try:
             async with asyncio.timeout(config.timeout) as deadline:
@@ -173,7 +172,8 @@ _writer = ThreadPoolExecutor(1, "trajectories")
 _rewards: OrderedDict[int, list[float]] = OrderedDict()  # by AReaL's task id, one per group
 
 
-def _remember_reward(reward: float) -> None:
+def remember_reward(reward: float) -> None:
+    """Tell `has_mixed_rewards` the reward of an episode of the group that AReaL is playing."""
     context = _areal("infra.workflow_context")
     if context and not context.get().is_eval and (task_id := context.get().task_id) is not None:
         _rewards.setdefault(task_id, []).append(reward)
@@ -194,7 +194,8 @@ def _training_context() -> tuple[bool, int | None]:
     return is_eval, max((engine.get_version() for engine in engines), default=None)
 
 
-def _track(statistics: dict[str, float]) -> None:
+def track(statistics: dict[str, float]) -> None:
+    """Add an episode's numbers to AReaL's statistics, if this process runs under AReaL."""
     tracker, context = _areal("utils.stats_tracker"), _areal("infra.workflow_context")
     if tracker and context:
         tracker.get(context.stat_scope()).scalar(**statistics)

@@ -1,6 +1,6 @@
 """What one episode is asked to be: `Tau2EnvConfig`, shared by training, evaluation and the workflow; needs no AReaL."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -35,3 +35,8 @@ class Tau2EnvConfig:
         default=False,
         metadata={"help": "Reject an episode (and its GRPO group) at the deadline instead of scoring it 0."},
     )
+
+
+# the environment variables that set the fields in an AEnvironment instance
+VARIABLES = {field.name: f"TAU2_{field.name.upper()}" for field in fields(Tau2EnvConfig)}
+VARIABLES["user_llm_base_url"] = "TAU2_USER_LLM_API_BASE"

@@ -67,31 +67,36 @@ def agent_llm(client: AsyncOpenAI, model: str, sampling: dict[str, Any]) -> Call
         try:
             return await complete(client, model, messages, tools, tool_choice, sampling)
         except openai.APIStatusError as error:
-            if any(phrase in error.message for phrase in _CONTEXT_EXCEEDED):
-                raise ContextWindowExceeded(error.message) from error
-            if _ONLY_STOP_TOKENS in error.message:
-                raise EmptyCompletion(error.message) from error
+            if failure := policy_failure(error):
+                raise failure from error
             raise
 
     return call
 
 
+def policy_failure(error: openai.APIStatusError) -> ContextWindowExceeded | EmptyCompletion | None:
+    """What the agent did to make its server answer with an error; None if the error is not the agent's doing."""
+    if any(phrase in error.message for phrase in _CONTEXT_EXCEEDED):
+        return ContextWindowExceeded(error.message)
+    return EmptyCompletion(error.message) if _ONLY_STOP_TOKENS in error.message else None
+
+
 def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | None) -> CallLLM:
     """The user simulator's LLM: an OpenAI-compatible server at `base_url`, or litellm's provider for `model`.
 
-    The key of a server is read from `TAU2_USER_LLM_API_KEY`; litellm reads its providers' own variables.
+    The key is read from `TAU2_USER_LLM_API_KEY`; without it, litellm reads its providers' own variables.
 
     Raises:
         ValueError: there is neither a model nor a server.
     """
     if not (model or base_url):
         raise ValueError("the user simulator needs a model: set user_llm, or user_llm_base_url, or play in solo_mode")
-    args = {"timeout": USER_CALL_TIMEOUT, **(args or {})}
+    args, key = {"timeout": USER_CALL_TIMEOUT, **(args or {})}, os.environ.get("TAU2_USER_LLM_API_KEY") or None
     if base_url is None:
         import litellm
 
         async def call_provider(messages, tools, tool_choice, **sampling) -> ChatCompletion:
-            arguments = {"num_retries": 0, "drop_params": True, **args, **sampling}
+            arguments = {"num_retries": 0, "drop_params": True, "api_key": key, **args, **sampling}
             if tools:
                 arguments |= {"tools": tools, "tool_choice": tool_choice}
             return await litellm.acompletion(model=model, messages=messages, **arguments)
@@ -99,19 +104,23 @@ def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | Non
         return call_provider
 
     async def call_server(messages, tools, tool_choice, **sampling) -> ChatCompletion:
-        client = await shared_client(base_url, os.environ.get("TAU2_USER_LLM_API_KEY") or "EMPTY")
+        client = await shared_client(base_url, key or "EMPTY")
         name = (model or "default").removeprefix("openai/")
         return await complete(client, name, messages, tools, tool_choice, {**args, **sampling})
 
     return call_server
 
 
-async def shared_client(base_url: str | None, api_key: str | None) -> AsyncOpenAI:
-    """A client that never retries; all of an event loop for the same server share their connections.
+async def shared_client(
+    base_url: str | None, api_key: str | None, http_client: httpx.AsyncClient | None = None
+) -> AsyncOpenAI:
+    """A client that never retries; without an `http_client`, all of an event loop for the same server share connections.
 
     None stands for openai's environment variables. aiohttp holds the connections: httpx's own pool looks at every one of
     them for each request, which takes 15 ms where 256 are idle.
     """
+    if http_client is not None:
+        return AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
     key = asyncio.get_running_loop(), base_url
     if key not in _clients:
         limits = httpx.Limits(max_connections=None)

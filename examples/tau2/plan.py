@@ -106,11 +106,8 @@ def _leaves(config: DictConfig, prefix: tuple = ()) -> Iterator[tuple[tuple, Any
 
 def problems(plan: Tau2PPOConfig) -> list[str]:
     """Everything that is wrong with a plan, a sentence each, naming the option and what to do; tries the user LLM."""
-    return [
-        problem
-        for check in (_environment, _numbers, _contexts, _allocation, _storage, _agent_mode, _user_simulator)
-        for problem in check(plan)
-    ]
+    checks = (_environment, _numbers, _contexts, _allocation, _storage, _agent_mode, _reward_function, _user_simulator)
+    return [problem for check in checks for problem in check(plan)]
 
 
 def _environment(plan: Tau2PPOConfig) -> Iterator[str]:
@@ -323,6 +320,16 @@ def _agent_mode(plan: Tau2PPOConfig) -> Iterator[str]:
             f"rollout.agent.export_style={plan.rollout.agent.export_style}: use individual; Qwen3's template drops old "
             "reasoning, so that a conversation is not one sequence of tokens"
         )
+
+
+def _reward_function(plan: Tau2PPOConfig) -> Iterator[str]:
+    if plan.reward_fn_path:
+        try:
+            from aenv.examples.tau2_rl import workflow
+        except ModuleNotFoundError as error:
+            yield f"reward_fn_path: {error}"
+        else:
+            yield from workflow.problems(plan.reward_fn_path)
 
 
 def _user_simulator(plan: Tau2PPOConfig) -> Iterator[str]:

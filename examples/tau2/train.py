@@ -18,6 +18,7 @@ if __name__ == "__main__":  # import from the repository's root, here and in ARe
 from examples.tau2.supervisor import supervise
 
 WORKFLOW = "examples.tau2.agent.Tau2AgentWorkflow"
+REWARD_FN_WORKFLOW = "aenv.examples.tau2_rl.workflow.RewardFnWorkflow"
 GROUP_FILTER = "examples.tau2.agent.has_mixed_rewards"
 
 
@@ -92,10 +93,10 @@ def train(argv: list[str]) -> None:
     from areal import PPOTrainer
     from areal.api.cli_args import GenerationHyperparameters, load_expr_config
     from areal.experimental.openai.proxy.server import DEFAULT_ADMIN_API_KEY
+    from areal.utils.dynamic_import import import_from_string
     from areal.utils.saver import Saver
     from areal.utils.stats_logger import StatsLogger
 
-    from examples.tau2.agent import Tau2AgentWorkflow
     from examples.tau2.dataset import tau2_dataset
     from examples.tau2.progress import StepLog
     from examples.tau2.slurm import SlurmTrainer
@@ -109,12 +110,16 @@ def train(argv: list[str]) -> None:
 
     log = folder / "console.log" if config.quiet else None
 
+    path = REWARD_FN_WORKFLOW if config.reward_fn_path else WORKFLOW
+    reward_fn = {"reward_fn_path": config.reward_fn_path} if config.reward_fn_path else {}
+
     def workflow(sampling: GenerationHyperparameters) -> dict:
         arguments = sampling.to_openai_completions_args_dict(exclude_args=["n_samples"])
         return {
             "econfig": asdict(config.econfig),
             "gen_args": {key: value for key, value in arguments.items() if value is not None},
             "output_dir": str(folder / "generated"),
+            **reward_fn,
         }
 
     econfig, valid = config.econfig, config.valid_dataset
@@ -123,7 +128,7 @@ def train(argv: list[str]) -> None:
     )
     valid_dataset = valid and tau2_dataset(econfig.domain, valid.path, econfig.solo_mode)
     with console(log) as terminal:
-        Tau2AgentWorkflow(**workflow(config.gconfig))  # what would fail in every worker fails here
+        import_from_string(path)(**workflow(config.gconfig))  # what would fail in every worker fails here
         print("starting the trainer and the inference servers ...", file=terminal)
         trainer_class = SlurmTrainer if config.scheduler.type == "slurm" else PPOTrainer
         with trainer_class(config, train_dataset=train_dataset, valid_dataset=valid_dataset) as trainer:
@@ -132,9 +137,9 @@ def train(argv: list[str]) -> None:
             trainer.stats_logger = StepLog(trainer.stats_logger, folder / "statistics.jsonl", steps, terminal)
             print(f"training {steps} steps ...", file=terminal)
             trainer.train(
-                workflow=WORKFLOW,
+                workflow=path,
                 workflow_kwargs=workflow(config.gconfig),
-                eval_workflow=WORKFLOW,
+                eval_workflow=path,
                 eval_workflow_kwargs=workflow(config.eval_gconfig),
                 dynamic_filter_fn=GROUP_FILTER if config.group_filter else None,
             )

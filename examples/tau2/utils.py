@@ -19,6 +19,13 @@ class Tau2PPOConfig(PPOConfig):
     """AReaL's `PPOConfig` with the tau2 environment beside it."""
 
     econfig: Tau2EnvConfig = field(default_factory=Tau2EnvConfig)
+    reward_fn_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Import path of an async function that plays the episode of a row and returns its reward, instead of "
+            "Tau2AgentWorkflow: aenv.examples.tau2_rl.agent.run_agent_return_reward plays it in AEnvironment."
+        },
+    )
     group_filter: bool = field(
         default=True, metadata={"help": "Drop groups whose episodes all got the same reward: they teach GRPO nothing."}
     )
