@@ -84,6 +84,11 @@ CONVERSATIONS = {
         [say(None, ("update_task_status", {"task_id": "task_1", "status": "completed"})), say("Done.")],
         [say("Go on."), say("Thanks. ###STOP###")],
     ),
+    "thirty calls": (
+        MOCK,
+        [*(say(None, ("get_users", {})) for _ in range(30)), say(None, CREATE), say(None, ("done", {}))],
+        None,
+    ),
     "too many steps": ({**MOCK, "max_steps": 5}, [say(None, ("get_users", {})) for _ in range(9)], None),
     "the think tool": (
         {**MOCK, "add_thinking_tool": True},

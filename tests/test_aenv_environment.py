@@ -98,10 +98,11 @@ def test_status_and_prompt_tell_what_the_agent_has_to_hear(env):
         config = Tau2EnvConfig("mock", user_llm="scripted", max_steps=7, timeout=60)
         episode = open_episode(env, config, "create_task_1", [say("Create it."), say("###STOP###")])
         status = await episode.status()
+        system = {"role": "system", "content": episode.system_prompt}
         greeting = {"role": "assistant", "content": "Hi! How can I help you today?"}
         assert status == {
             **{"domain": "mock", "task_id": "create_task_1", "solo_mode": False, "max_steps": 7, "timeout": 60},
-            **{"turns": 0, "done": False, "messages": [greeting, {"role": "user", "content": "Create it."}]},
+            **{"turns": 0, "done": False, "messages": [system, greeting, {"role": "user", "content": "Create it."}]},
         }
         assert "<policy>" in episode.system_prompt and "<ticket>" not in episode.system_prompt
         with pytest.raises(RuntimeError, match="not over: the agent is to speak, after 0 turns"):

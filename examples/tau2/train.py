@@ -146,10 +146,13 @@ def train(argv: list[str]) -> None:
         checkpoints = Saver.get_model_save_root(
             config.experiment_name, config.trial_name, config.cluster.fileroot, name="default"
         )
-        print(
-            f"\ntrajectories  {folder / 'generated'}\nstatistics    {folder / 'statistics.jsonl'}\ncheckpoints   {checkpoints}",
-            file=terminal,
-        )
+        left = {
+            "trajectories": folder / "generated",
+            "statistics": folder / "statistics.jsonl",
+            "checkpoints": checkpoints,
+        }
+        lines = (f"{name:12}  {path}" for name, path in left.items() if Path(path).exists())
+        print("", *lines, sep="\n", file=terminal)
 
 
 if __name__ == "__main__":

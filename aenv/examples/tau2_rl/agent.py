@@ -113,6 +113,7 @@ async def opened(data: dict[str, Any]) -> AsyncIterator["Conversation"]:
         environment_variables=environment_variables(data),
         ttl=f"{timeout + 2 * GRACE:.0f}s",
         timeout=timeout + GRACE,
+        startup_timeout=timeout + GRACE,  # where the service has no room, until another's episode is over
         max_retries=RETRIES,
     )
     try:
@@ -179,7 +180,7 @@ class Conversation(RunHooks):
                 "an instance plays one episode, and DUMMY_INSTANCE_IP names one instance"
             )
         self.solo_mode, self.timeout = status["solo_mode"], status["timeout"]
-        self.system_prompt = await _aside(self.environment.call_function("tau2_get_system_prompt", {}))
+        self.system_prompt = status["messages"].pop(0)["content"]
         functions = [
             {
                 "name": tool["name"].removeprefix(

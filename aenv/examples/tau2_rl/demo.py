@@ -22,6 +22,7 @@ from urllib.request import Request, urlopen
 import psutil
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # tau2 says a lot when imported
 
 from aenv.examples.tau2_rl import service
 from aenv.examples.tau2_rl.agent import environment_variables, opened, run_agent_return_reward
@@ -51,9 +52,6 @@ def main(argv: list[str]) -> int:
 
 def solo_tasks(number: int) -> list[dict]:
     """Rows of the first tasks of telecom that can be played solo."""
-    from loguru import logger as tau2_logger
-
-    tau2_logger.disable("tau2")  # it says a lot when imported
     from examples.tau2 import environment
 
     tasks = map(environment.load_tasks("telecom").get, environment.task_splits("telecom")["base"])

@@ -16,12 +16,12 @@ import itertools
 import json
 import logging
 import multiprocessing
-import multiprocessing.forkserver
 import os
 import re
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,6 +47,10 @@ MAX_BODY = 64 * 2**20  # bytes of a request
 HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 @dataclass
 class Instance:
     """One process that plays one episode; `status` is one of the SDK's `EnvStatus`."""
@@ -59,8 +63,8 @@ class Instance:
     variables: dict[str, str]
     status: str = "Creating"
     message: str = ""
-    created_at: str = field(default_factory=lambda: _now())
-    updated_at: str = field(default_factory=lambda: _now())
+    created_at: str = field(default_factory=_now)
+    updated_at: str = field(default_factory=_now)
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # no longer Creating
     life: asyncio.Task | None = None
     http: ClientSession | None = None
@@ -86,12 +90,22 @@ class Service:
     def __init__(self, folder: str, max_instances: int):
         self.folder = folder
         self.instances: dict[str, Instance] = {}
-        self.places = asyncio.Semaphore(max_instances)
+        self.max_instances, self.places = max_instances, asyncio.Semaphore(max_instances)
         self.numbers = itertools.count(1)
         config = json.loads((FOLDER / "config.json").read_text())
         self.name = f"{config['name']}@{config['version']}"
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["aenv.examples.tau2_rl.instance"])
+        self.context.set_forkserver_preload(["aenv.examples.tau2_rl.instance", __name__])
+        self.warm = asyncio.Event()
+        # to start a process waits until the fork server has read its files; a daemon, not to be waited for at the end
+        threading.Thread(target=self._warm_up, args=(asyncio.get_running_loop(),), daemon=True).start()
+
+    def _warm_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self.context.Process(target=_nothing).start()
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self.warm.set)
 
     def control(self) -> web.Application:
         app = web.Application(handler_args={"handler_cancellation": True})
@@ -120,16 +134,16 @@ class Service:
                 return _reply(message=f"no environment {asked.get('envName')!r}, only {self.name}", code=404)
             if not all(isinstance(text, str) for pair in variables.items() for text in pair):
                 raise ValueError("environment_variables must be strings")
-            ttl = seconds(asked.get("ttl") or "")
+            ttl = seconds(str(asked.get("ttl") or ""))
         except (ValueError, AttributeError) as error:
             return _reply(message=f"bad request: {error}", code=400)
         id = f"{self.name.partition('@')[0]}-{next(self.numbers)}"
         instance = Instance(id, f"{self.folder}/{id}", ttl, asked.get("labels"), asked.get("owner"), variables)
+        has_room = sum(not other.life.done() for other in self.instances.values()) < self.max_instances
         self.instances[id] = instance
-        waiting = self.places.locked()
         instance.life = asyncio.create_task(self._live(instance))
         try:
-            if not waiting:
+            if has_room:
                 async with asyncio.timeout(STARTED_WITHIN):
                     await instance.settled.wait()
         except TimeoutError:
@@ -170,9 +184,9 @@ class Service:
 
     async def _live(self, instance: Instance) -> None:
         """From waiting for a place to the end, whoever brings it about."""
-        process = None
         try:
-            async with asyncio.timeout(instance.ttl), self.places:
+            await self.warm.wait()
+            async with self.places, asyncio.timeout(instance.ttl):
                 process, report = self._fork(instance)
                 try:
                     await _readable(report.fileno())
@@ -193,19 +207,18 @@ class Service:
                     process.join()
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(instance.socket)
-        except TimeoutError:
-            instance.become("Terminated", f"{instance.id}: its time to live of {instance.ttl:g} s is over")
-        except RuntimeError as error:
+        except TimeoutError:  # the SDK waits for ever for one that is Terminated before it was Running
+            status = "Terminated" if instance.status == "Running" else "Failed"
+            instance.become(status, f"{instance.id}: its time to live of {instance.ttl:g} s is over")
+        except Exception as error:
             instance.become("Failed", f"{instance.id}: {error}")
             logger.warning("%s", instance.message)
         asyncio.get_running_loop().call_later(MEMORY, self.instances.pop, instance.id, None)
 
     def _fork(self, instance: Instance) -> tuple[BaseProcess, Connection]:
-        from aenv.examples.tau2_rl.instance import serve
-
         here, there = self.context.Pipe(duplex=False)
         arguments = (str(FOLDER / "src"), instance.variables, instance.socket, there)
-        process = self.context.Process(target=serve, args=arguments, name=instance.id)
+        process = self.context.Process(target=_be_an_instance, args=arguments, name=instance.id)
         process.start()
         there.close()
         return process, here
@@ -235,6 +248,16 @@ class Service:
                 request.transport.close()
                 return response
             return web.json_response({"success": False, "error": f"{id} does not answer: {error}"}, status=502)
+
+
+def _nothing() -> None:
+    """What the first process does."""
+
+
+def _be_an_instance(*arguments) -> None:
+    from aenv.examples.tau2_rl.instance import serve  # which this process has read already, and the service never does
+
+    serve(*arguments)
 
 
 def seconds(ttl: str) -> float:
@@ -269,7 +292,6 @@ async def serve(host: str, max_instances: int, ready: Callable[[str], None] = pr
             for runner, port in zip(runners, (CONTROL_PORT, DATA_PORT), strict=True):
                 await runner.setup()
                 await web.TCPSite(runner, host, port, shutdown_timeout=0.5).start()
-            multiprocessing.forkserver.ensure_running()  # it begins to read
             ready(f"http://{host}")
             await over.wait()
         finally:
@@ -341,10 +363,6 @@ async def _readable(file: int) -> None:
         await future
     finally:
         loop.remove_reader(file)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def main(argv: list[str]) -> int:

@@ -94,7 +94,7 @@ class Episode:
 
     async def _complete(self, history: list[dict], *_: Any) -> ChatCompletion:
         self.system_prompt = history[0]["content"]
-        self.messages = history[max(self._seen, 1) :]
+        self.messages = history[self._seen :]
         self._turn = asyncio.get_running_loop().create_future()
         self._agent_is_to_speak.set()
         completion = await self._turn
@@ -132,7 +132,7 @@ class Episode:
         await self.ready()
 
     async def status(self) -> dict[str, Any]:
-        """`messages`, in OpenAI's format, are those that came up since the agent last spoke."""
+        """`messages`, in OpenAI's format, are those that came up since the agent last spoke: at first, from the system's on."""
         await self.ready()
         config = self.config
         return {
