@@ -64,14 +64,23 @@ def agent_llm(client: AsyncOpenAI, model: str, sampling: dict[str, Any]) -> Call
     """
 
     async def call(messages: list[dict], tools: list[dict] | None, tool_choice: str | None) -> ChatCompletion:
+        return await complete(client, model, messages, tools, tool_choice, sampling)
+
+    return policy(call)
+
+
+def policy(call: CallLLM) -> CallLLM:
+    """`call` with the policy's own failures told apart from its server's."""
+
+    async def call_policy(*arguments: Any) -> ChatCompletion:
         try:
-            return await complete(client, model, messages, tools, tool_choice, sampling)
+            return await call(*arguments)
         except openai.APIStatusError as error:
             if failure := policy_failure(error):
                 raise failure from error
             raise
 
-    return call
+    return call_policy
 
 
 def policy_failure(error: openai.APIStatusError) -> ContextWindowExceeded | EmptyCompletion | None:
@@ -93,15 +102,7 @@ def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | Non
         raise ValueError("the user simulator needs a model: set user_llm, or user_llm_base_url, or play in solo_mode")
     args, key = {"timeout": USER_CALL_TIMEOUT, **(args or {})}, os.environ.get("TAU2_USER_LLM_API_KEY") or None
     if base_url is None:
-        import litellm
-
-        async def call_provider(messages, tools, tool_choice, **sampling) -> ChatCompletion:
-            arguments = {"num_retries": 0, "drop_params": True, "api_key": key, **args, **sampling}
-            if tools:
-                arguments |= {"tools": tools, "tool_choice": tool_choice}
-            return await litellm.acompletion(model=model, messages=messages, **arguments)
-
-        return call_provider
+        return provider_llm(model, {"api_key": key, **args})
 
     async def call_server(messages, tools, tool_choice, **sampling) -> ChatCompletion:
         client = await shared_client(base_url, key or "EMPTY")
@@ -109,6 +110,19 @@ def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | Non
         return await complete(client, name, messages, tools, tool_choice, {**args, **sampling})
 
     return call_server
+
+
+def provider_llm(model: str, args: dict[str, Any]) -> CallLLM:
+    """litellm's provider for `model`, e.g. anthropic/claude-sonnet-4-5; its key is in the provider's own variable."""
+    import litellm
+
+    async def call_provider(messages, tools, tool_choice, **sampling) -> ChatCompletion:
+        arguments = {"num_retries": 0, "drop_params": True, **args, **sampling}
+        if tools:
+            arguments |= {"tools": tools, "tool_choice": tool_choice}
+        return await litellm.acompletion(model=model, messages=messages, **arguments)
+
+    return call_provider
 
 
 async def shared_client(

@@ -51,8 +51,8 @@ class Tau2RunInfo:
         """One of `TERMINATIONS`."""
         return self.failure if self.failure in TERMINATIONS else self.simulation.termination_reason.value
 
-    def to_json(self) -> bytes:
-        return _adapter().dump_json(self, indent=1)
+    def to_json(self, indent: int | None = 1) -> bytes:
+        return _adapter().dump_json(self, indent=indent)
 
     @staticmethod
     def from_json(data: str | bytes) -> "Tau2RunInfo":

@@ -1,0 +1,384 @@
+"""Measure a model on tau2's tasks: pass^k, by tau2's own rules, for any OpenAI-compatible endpoint. Needs no AReaL.
+
+    python3 examples/tau2/evaluate.py --domain airline --split test --trials 4 \
+        --base-url http://localhost:30000/v1 --model qwen3 --user-base-url http://localhost:8000/v1 --user-model Qwen2.5-72B
+
+Keys are read from the environment: OPENAI_API_KEY for the model, TAU2_USER_LLM_API_KEY for the user simulator. Episodes are
+written as they end; the same command again plays what is missing.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # import from the repository's root
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import numpy as np
+from loguru import logger as tau2_logger
+from tqdm import tqdm
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would be fetched
+tau2_logger.disable("tau2")  # it says a lot when imported
+
+from tau2.data_model.simulation import Results
+from tau2.data_model.tasks import Task
+from tau2.metrics.agent_metrics import compute_metrics, get_tasks_pass_hat_k, is_successful
+from tau2.run import get_info
+
+from examples.tau2 import environment
+from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
+from examples.tau2.config import Tau2EnvConfig
+from examples.tau2.llm import CallLLM, agent_llm, describe, policy, provider_llm, shared_client
+from examples.tau2.trajectory import Tau2RunInfo
+
+RESAMPLES = 10_000  # of the tasks, for a confidence interval
+SAMPLING = ("temperature", "top_p", "max_completion_tokens")
+
+
+@dataclass
+class Plan:
+    """What is played. `training` is what a training YAML says of the same, for comparison; empty without one."""
+
+    econfig: Tau2EnvConfig
+    sampling: dict[str, Any]
+    base_url: str | None
+    model: str | None
+    task_ids: list[str]
+    trials: int
+    training: dict[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        """All that an episode depends on but its task: runs that agree in it share their episodes."""
+        return {
+            "econfig": asdict(self.econfig),
+            "sampling": self.sampling,
+            "base_url": self.base_url,
+            "model": self.model,
+        }
+
+    def name(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
+        return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{self.econfig.domain}-{self.model or 'default'}-{digest}")
+
+
+@dataclass
+class Trial:
+    """One episode of the evaluation, finished."""
+
+    number: int
+    info: Tau2RunInfo
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.info.task_id, self.number
+
+
+class Record:
+    """The finished trials in a file, a line each; one that was being written when the process was killed does not count."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.trials: dict[tuple[str, int], Trial] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        whole = [line for line in lines if line.endswith(b"\n")]
+        if whole != lines:
+            path.write_bytes(b"".join(whole))
+        for line in whole:
+            number, _, info = line.partition(b" ")
+            trial = Trial(int(number), Tau2RunInfo.from_json(info))
+            self.trials[trial.key] = trial
+
+    def add(self, trial: Trial) -> None:
+        with self.path.open("ab") as file:
+            file.write(b"%d %b\n" % (trial.number, trial.info.to_json(indent=None)))
+        self.trials[trial.key] = trial
+
+
+async def play(plan: Plan, record: Record, concurrency: int, attempts: int) -> dict[tuple[str, int], str]:
+    """Play what is missing in `record`; return why trials still are, by task and number."""
+    workflow = Tau2AgentWorkflow(asdict(plan.econfig), model=plan.model or "default")
+    llm = await _policy(plan)
+    keys = [(id, number) for number in range(plan.trials) for id in plan.task_ids]
+    queue = iter([key for key in keys if key not in record.trials])
+    failures: dict[tuple[str, int], str] = {}
+    with tqdm(total=len(keys), initial=sum(key in record.trials for key in keys), unit="episode") as progress:
+
+        async def work() -> None:
+            for id, number in queue:
+                for attempt in range(attempts):
+                    try:
+                        info = await workflow.play_with(llm, {"task_id": id})
+                    except Exception as error:
+                        failures[id, number] = str(error) if isinstance(error, EpisodeRejected) else describe(error)
+                        if attempt + 1 < attempts:
+                            await asyncio.sleep(2**attempt)
+                    else:
+                        failures.pop((id, number), None)
+                        record.add(Trial(number, info))
+                        break
+                solved = [is_successful(trial.info.reward) for trial in record.trials.values()]
+                progress.set_postfix(solved=f"{np.mean(solved or [0]):.0%}", failed=len(failures))
+                progress.update((id, number) in record.trials)
+
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+    return failures
+
+
+async def _policy(plan: Plan) -> CallLLM:
+    if plan.base_url is None:
+        return policy(provider_llm(plan.model, plan.sampling))
+    client = await shared_client(plan.base_url, os.environ.get("OPENAI_API_KEY") or "EMPTY")
+    return agent_llm(client, plan.model or "default", plan.sampling)
+
+
+def tau2_results(plan: Plan, trials: list[Trial]) -> Results:
+    """The trials in tau2's own format, for `tau2 view` and its metrics."""
+    config = plan.econfig
+    simulations = [trial.info.simulation.model_copy(update={"trial": trial.number}) for trial in trials]
+    info = get_info(
+        domain=config.domain,
+        agent="llm_agent_solo" if config.solo_mode else "llm_agent",
+        user="dummy_user" if config.solo_mode else "user_simulator",
+        llm_agent=plan.model,
+        llm_args_agent=plan.sampling,
+        llm_user=config.user_llm,
+        llm_args_user=config.user_llm_args,
+        num_trials=plan.trials,
+        max_steps=config.max_steps,
+    )
+    played = {simulation.task_id for simulation in simulations}
+    tasks = [environment.find_task(config.domain, id) for id in plan.task_ids if id in played]
+    return Results(info=info, tasks=tasks, simulations=simulations)
+
+
+def metrics(results: Results) -> dict[str, Any]:
+    """tau2's own average reward and pass^k (arXiv 2406.12045), each with a 95% interval.
+
+    Tasks are resampled for the interval (percentile bootstrap). k goes up to the smallest number of trials of a task.
+    """
+    if not results.simulations:
+        return {"tasks": 0, "episodes": 0}
+    measured = compute_metrics(results)
+    rewards: dict[str, list[float]] = defaultdict(list)
+    for simulation in results.simulations:
+        rewards[simulation.task_id].append(simulation.reward_info.reward)
+    sums = np.array([[sum(values), len(values)] for values in rewards.values()])
+    by_task = get_tasks_pass_hat_k(results)
+    values = {
+        "tasks": len(rewards),
+        "episodes": len(results.simulations),
+        "reward": float(measured.avg_reward),
+        "reward_interval": _interval(sums, lambda chosen: chosen[..., 0].sum(1) / chosen[..., 1].sum(1)),
+    }
+    for k, mean in measured.pass_hat_ks.items():
+        values[f"pass^{k}"] = float(mean)
+        values[f"pass^{k}_interval"] = _interval(by_task[f"pass^{k}"].to_numpy(), lambda chosen: chosen.mean(1))
+    return values
+
+
+def _interval(values: np.ndarray, statistic) -> list[float]:
+    chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    return [float(end) for end in np.percentile(statistic(values[chosen]), [2.5, 97.5])]
+
+
+def summary(plan: Plan, trials: list[Trial], failures: dict[tuple[str, int], str]) -> dict[str, Any]:
+    """All that is measured, as JSON."""
+    results = tau2_results(plan, trials)
+    statistics = [trial.info.statistics() for trial in trials]
+    names = [name for name in (statistics or [{}])[0] if not name.startswith("termination/")]
+    return {
+        **plan.identity(),
+        "trials": plan.trials,
+        **metrics(results),
+        "expecting_actions": metrics(_only(results, {task.id for task in results.tasks if _expects_actions(task)})),
+        "terminations": dict(Counter(trial.info.termination for trial in trials).most_common()),
+        "means": {name: float(np.mean([row[name] for row in statistics])) for name in names},
+        "missing": [
+            {"task_id": id, "trial": number, "cause": cause} for (id, number), cause in sorted(failures.items())
+        ],
+        "differs_from_training": plan.training,
+        "by_task": {task.id: metrics(_only(results, {task.id})) for task in results.tasks},
+    }
+
+
+def _only(results: Results, ids: set[str]) -> Results:
+    chosen = [simulation for simulation in results.simulations if simulation.task_id in ids]
+    return results.model_copy(update={"simulations": chosen})
+
+
+def _expects_actions(task: Task) -> bool:
+    return bool(task.evaluation_criteria and task.evaluation_criteria.actions)
+
+
+def report(measured: dict[str, Any]) -> Iterator[str]:
+    """The summary for human readers, line by line."""
+    for name, values in (("all tasks", measured), ("tasks that expect actions", measured["expecting_actions"])):
+        yield f"\n{name}: {values['tasks']}, {values['episodes']} episodes"
+        for key in values:
+            if f"{key}_interval" in values:
+                low, high = values[f"{key}_interval"]
+                yield f"  {key:8} {values[key]:.3f}  [{low:.3f}, {high:.3f}]"
+    yield "\nby task      trials  reward  pass^k"
+    for id, values in measured["by_task"].items():
+        ks = " ".join(
+            f"{values[key]:.2f}" for key in values if key.startswith("pass^") and not key.endswith("_interval")
+        )
+        yield f"  {values['episodes']:3}  {values['reward']:.2f}  {ks}  {id}"
+    yield "\nended by: " + ", ".join(f"{reason} {number}" for reason, number in measured["terminations"].items())
+    means = measured["means"]
+    for names in (
+        ("episode/steps", "agent/turns", "episode/seconds"),
+        ("agent/prompt_tokens", "agent/completion_tokens"),
+    ):
+        yield "means: " + ", ".join(f"{name} {means[name]:.1f}" for name in names if name in means)
+    for name, (trained, evaluated) in measured["differs_from_training"].items():
+        yield f"differs from training: {name} is {evaluated}, in training {trained}"
+    for missing in measured["missing"]:
+        yield f"missing: task {missing['task_id']}, trial {missing['trial']}: {missing['cause']}"
+
+
+def make_plan(argv: list[str]) -> tuple[Plan, argparse.Namespace]:
+    """The plan of a command line; exits with status 2 if there is none."""
+    parser = argparse.ArgumentParser(description="Measure a model on tau2's tasks: pass^k with 95% intervals.")
+    parser.add_argument(
+        "--config", type=Path, help="a training YAML: its econfig and eval_gconfig, but for options given"
+    )
+    parser.add_argument("--domain", help=f"{', '.join(environment.DOMAINS)} (default: telecom)")
+    parser.add_argument("--split", nargs="+", default=["test"], help="of the domain's tasks (default: test)")
+    parser.add_argument("--tasks", nargs="+", metavar="ID", help="only these of them")
+    parser.add_argument("--trials", type=int, default=4, help="episodes of a task (default: 4)")
+    parser.add_argument("--base-url", help="the model's server; default: litellm's provider for --model")
+    parser.add_argument("--model")
+    parser.add_argument("--user-base-url", help="the user simulator's server; default: litellm's provider")
+    parser.add_argument("--user-model")
+    parser.add_argument("--solo-mode", action=argparse.BooleanOptionalAction, help="no user simulator")
+    parser.add_argument("--add-thinking-tool", action=argparse.BooleanOptionalAction, help="offer tau2's `think`")
+    parser.add_argument("--max-steps", type=int, help="of an episode (default: 100)")
+    parser.add_argument("--timeout", type=float, help="of an episode in seconds (default: 600)")
+    parser.add_argument("--temperature", type=float, help="default: 0")
+    parser.add_argument("--top-p", type=float)
+    parser.add_argument("--max-completion-tokens", type=int, help="of a turn")
+    parser.add_argument("--concurrency", type=int, default=16, help="episodes at once (default: 16)")
+    parser.add_argument(
+        "--attempts", type=int, default=3, help="at an episode that fails by no doing of the model (default: 3)"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="folder (default: evaluations/<domain>-<model>-<hash of the settings>)"
+    )
+    options = parser.parse_args(argv)
+    try:
+        plan = _plan(options)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    return plan, options
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    trained, evaluated, trained_sampling = (
+        _settings(options.config) if options.config else ({}, {"temperature": 0.0}, {})
+    )
+    names = {"user_llm_base_url": "user_base_url", "user_llm": "user_model"}
+    given = {f.name: getattr(options, names.get(f.name, f.name), None) for f in fields(Tau2EnvConfig)}
+    econfig = Tau2EnvConfig(**{**trained, **{name: value for name, value in given.items() if value is not None}})
+    sampling = {
+        **evaluated,
+        **{name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None},
+    }
+    if econfig.domain not in environment.DOMAINS:
+        raise ValueError(f"--domain {econfig.domain}: choose one of {', '.join(environment.DOMAINS)}")
+    if not (options.base_url or options.model):
+        raise ValueError("name the model: --base-url of its server, --model, or both")
+    if not (econfig.solo_mode or econfig.user_llm_base_url or econfig.user_llm):
+        raise ValueError(
+            "name the user simulator: --user-base-url of its server, --user-model, or both; or --solo-mode"
+        )
+    for name in ("trials", "concurrency", "attempts"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} must be at least 1")
+    splits, tasks = environment.task_splits(econfig.domain), environment.load_tasks(econfig.domain)
+    if unknown := [split for split in options.split if split not in splits]:
+        raise ValueError(f"--split {unknown[0]}: domain {econfig.domain} has {', '.join(splits)}")
+    members = {id for split in options.split for id in splits[split]}
+    if unknown := [id for id in options.tasks or [] if id not in members]:
+        raise ValueError(f"--tasks {unknown[0]}: no task of {econfig.domain}'s {' or '.join(options.split)}")
+    ids = [id for id in tasks if id in members and (not options.tasks or id in options.tasks)]
+    if econfig.solo_mode:
+        ids = [id for id in ids if environment.playable_solo(tasks[id])]
+    if not ids:
+        raise ValueError("no task is left: those of this domain cannot be played solo")
+    played = {**asdict(econfig), **sampling}
+    training = {
+        name: [value, played.get(name)]
+        for name, value in {**trained, **trained_sampling}.items()
+        if value != played.get(name)
+    }
+    if trained.get("invalid_format_penalty"):
+        training["penalty of a malformed turn"] = [trained["invalid_format_penalty"], 0.0]
+    return Plan(econfig, sampling, options.base_url, options.model, ids, options.trials, training)
+
+
+def _settings(path: Path) -> tuple[dict, dict, dict]:
+    """`econfig`, and the sampling arguments of evaluation and of training, of a training YAML."""
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.load(path)
+    if "defaults" in config:
+        raise ValueError(f"--config {path} builds on another file: name that one, and give its options here")
+
+    def sampling(section: str) -> dict[str, Any]:
+        node = config.get(section) or {}
+        names = {"temperature": "temperature", "top_p": "top_p", "max_new_tokens": "max_completion_tokens"}
+        return {names[name]: node[name] for name in names if name in node}
+
+    known = {field.name for field in fields(Tau2EnvConfig)}
+    econfig = OmegaConf.to_container(config.econfig, resolve=True)
+    return (
+        {name: value for name, value in econfig.items() if name in known},
+        sampling("eval_gconfig"),
+        sampling("gconfig"),
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Exit status: 0 all trials are there, 1 some are missing, 2 there is nothing to play, 130 Ctrl-C."""
+    plan, options = make_plan(argv)
+    folder = options.output or Path("evaluations") / plan.name()
+    settings = folder / "settings.json"
+    if settings.exists() and json.loads(settings.read_text()) != plan.identity():
+        print(f"{folder} holds episodes of other settings, see {settings}: choose another --output", file=sys.stderr)
+        return 2
+    record = Record(folder / "episodes.jsonl")
+    settings.write_text(json.dumps(plan.identity(), indent=1))
+    print(
+        f"{len(plan.task_ids)} tasks of {plan.econfig.domain} x {plan.trials} trials; results in {folder}",
+        file=sys.stderr,
+    )
+    interrupted = False
+    try:
+        failures = asyncio.run(play(plan, record, options.concurrency, options.attempts))
+    except KeyboardInterrupt:
+        interrupted, failures = True, {}
+        print("\nInterrupted; the same command plays the rest.", file=sys.stderr)
+    wanted = [(id, number) for id in plan.task_ids for number in range(plan.trials)]
+    trials = [record.trials[key] for key in wanted if key in record.trials]
+    measured = summary(plan, trials, failures)
+    tau2_results(plan, trials).save(folder / "results.json")
+    (folder / "summary.json").write_text(json.dumps(measured, indent=1))
+    print("\n".join(report(measured)), file=sys.stderr)
+    print(json.dumps({name: value for name, value in measured.items() if name != "by_task"}))
+    return 130 if interrupted else int(bool(measured["missing"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

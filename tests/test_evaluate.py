@@ -1,0 +1,156 @@
+"""Evaluations of a scripted model behind a real HTTP server: what is measured, resumed, and counted apart."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scripted import LLMServer, ground_truth, say
+from tau2.data_model.simulation import Results
+from tau2.metrics.agent_metrics import compute_metrics
+
+from examples.tau2 import environment, evaluate
+from examples.tau2.dataset import task_ids
+
+IDS = task_ids("mock", "tau2/base", solo_mode=True)
+TICKETS = [environment.find_task("mock", id).ticket for id in IDS]
+SCRIPTS = {
+    ticket: (id, ground_truth(environment.find_task("mock", id), True)[0])
+    for id, ticket in zip(IDS, TICKETS, strict=True)
+}
+FLAKY, OTHER = [id for id, ticket in zip(IDS, TICKETS, strict=True) if TICKETS.count(ticket) == 1][:2]
+
+
+def model(fails=lambda id, number: False):
+    """Does what is expected, but for every other episode of one task; `fails(task id, number of its call)`: HTTP 500."""
+    calls: dict[str, int] = {}
+
+    def answer(request: dict):
+        (id, script), *_ = (found for ticket, found in SCRIPTS.items() if ticket in request["messages"][0]["content"])
+        turn = sum(message["role"] == "assistant" for message in request["messages"])
+        calls[id] = calls.get(id, 0) + 1
+        if fails(id, calls[id]):
+            return 500, {"error": {"message": "overloaded"}}
+        if id == FLAKY and turn == 0 and calls[id] % 3 == 1:
+            return say(None, ("done", {}))
+        return script[turn]
+
+    return LLMServer(answer)
+
+
+def arguments(server: LLMServer, folder: Path, *more: str) -> list[str]:
+    return [
+        *("--domain", "mock", "--split", "base", "--solo-mode", "--base-url", server.base_url, "--model", "m"),
+        *("--output", str(folder), "--trials", "2", "--concurrency", "2", *more),
+    ]
+
+
+def lines(folder: Path) -> int:
+    return len((folder / "episodes.jsonl").read_text().splitlines())
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    sleep = evaluate.asyncio.sleep
+    monkeypatch.setattr(evaluate.asyncio, "sleep", lambda seconds: sleep(0))
+
+
+def test_what_is_measured_agrees_with_tau2(tmp_path, capsys):
+    with model() as server:
+        assert evaluate.main(arguments(server, tmp_path)) == 0
+    printed = json.loads(capsys.readouterr().out)
+    measured = json.loads((tmp_path / "summary.json").read_text())
+    assert {name: value for name, value in measured.items() if name != "by_task"} == printed
+    expected = compute_metrics(Results.load(tmp_path / "results.json"))
+    assert printed["reward"] == expected.avg_reward
+    assert {1: printed["pass^1"], 2: printed["pass^2"]} == expected.pass_hat_ks
+    assert 0 < printed["pass^2"] < printed["pass^1"] < 1 and "pass^3" not in printed
+    low, high = printed["pass^1_interval"]
+    assert low < printed["pass^1"] < high
+    assert (printed["tasks"], printed["episodes"], printed["missing"]) == (len(IDS), 2 * len(IDS), [])
+    assert measured["by_task"][FLAKY]["pass^1"] < 1
+    solved = [id for id in IDS if measured["by_task"][id]["pass^1"] == 1.0]
+    assert measured["by_task"][solved[0]]["pass^1_interval"] == [1.0, 1.0]
+    acting = sum(bool(environment.find_task("mock", id).evaluation_criteria.actions) for id in IDS)
+    assert printed["expecting_actions"]["tasks"] == acting
+    assert sum(printed["terminations"].values()) == 2 * len(IDS) and printed["means"]["agent/completion_tokens"] > 0
+
+
+def test_finished_trials_are_never_played_again(tmp_path):
+    with model() as server:
+        assert evaluate.main(arguments(server, tmp_path, "--tasks", OTHER, "--trials", "1")) == 0
+        assert evaluate.main(arguments(server, tmp_path)) == 0
+        assert lines(tmp_path) == 2 * len(IDS)
+        asked = len(server.requests)
+        with (tmp_path / "episodes.jsonl").open("a") as file:
+            file.write('1 {"domain": "mock", "task')  # killed while it wrote
+        assert evaluate.main(arguments(server, tmp_path)) == 0
+        assert len(server.requests) == asked and lines(tmp_path) == 2 * len(IDS)
+        assert evaluate.main(arguments(server, tmp_path, "--temperature", "1")) == 2  # other settings
+        assert lines(tmp_path) == 2 * len(IDS)
+
+
+def test_failures_of_the_server_are_not_the_models(tmp_path, capsys):
+    with model(fails=lambda id, number: id == OTHER) as server:
+        assert evaluate.main(arguments(server, tmp_path, "--attempts", "2")) == 1
+        failed = json.loads(capsys.readouterr().out)
+        assert [(missing["task_id"], missing["trial"]) for missing in failed["missing"]] == [(OTHER, 0), (OTHER, 1)]
+        assert "overloaded" in failed["missing"][0]["cause"] and failed["tasks"] == len(IDS) - 1
+    with model(fails=lambda id, number: id == OTHER and number == 1) as server:
+        again = arguments(server, tmp_path / "again", "--attempts", "2")
+        assert evaluate.main(again) == 0
+        assert json.loads(capsys.readouterr().out)["tasks"] == len(IDS)
+
+
+def test_ctrl_c_loses_nothing(tmp_path):
+    script = Path(evaluate.__file__)
+    with model() as server:
+        command = [sys.executable, str(script), *arguments(server, tmp_path, "--trials", "200", "--concurrency", "1")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+        while not (tmp_path / "episodes.jsonl").exists() or lines(tmp_path) < 3:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command plays the rest" in err
+    assert json.loads(out)["episodes"] == lines(tmp_path) >= 3
+    assert len(Results.load(tmp_path / "results.json").simulations) == lines(tmp_path)
+
+
+def test_a_training_config_gives_the_settings_and_what_differs_is_said():
+    config = "examples/tau2/config_1.7b_airline.yaml"
+    options = ["--config", config, "--base-url", "http://m", "--user-base-url", "http://u", "--max-steps", "50"]
+    plan, _ = evaluate.make_plan(options)
+    assert (plan.econfig.domain, plan.econfig.user_llm_base_url, plan.econfig.max_steps) == ("airline", "http://u", 50)
+    assert plan.sampling == {"temperature": 0.6, "top_p": 0.95, "max_completion_tokens": 4096}
+    assert plan.training["max_steps"] == [100, 50] and plan.training["temperature"] == [1.0, 0.6]
+    assert plan.training["penalty of a malformed turn"] == [0.1, 0.0]
+    assert len(plan.task_ids) == 20
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        (["--domain", "nowhere", "--base-url", "u"], "--domain nowhere: choose one of airline"),
+        (["--domain", "mock"], "name the model"),
+        (["--domain", "airline", "--model", "m"], "name the user simulator"),
+        (
+            ["--domain", "airline", "--split", "dev", "--model", "m", "--user-model", "u"],
+            "--split dev: domain airline has",
+        ),
+        (["--domain", "mock", "--split", "base", "--solo-mode", "--model", "m", "--tasks", "x"], "--tasks x: no task"),
+        (["--domain", "airline", "--solo-mode", "--model", "m"], "cannot be played solo"),
+        (
+            ["--domain", "mock", "--split", "base", "--solo-mode", "--model", "m", "--trials", "0"],
+            "--trials must be at",
+        ),
+        (["--config", "none.yaml", "--model", "m"], "none.yaml"),
+        (["--config", "aenv/examples/tau2_rl/config_1.7b_telecom.yaml", "--model", "m"], "builds on another file"),
+    ],
+)
+def test_what_cannot_be_played(options, problem, capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.make_plan(options)
+    assert stop.value.code == 2 and problem in capsys.readouterr().err
