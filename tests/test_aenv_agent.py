@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -142,7 +143,8 @@ def test_sampling_arguments_reach_the_policy(aenv_service):
     _, requests = play(MOCK, [say(None, ("done", {}))])
     assert {"temperature": 1.0, "top_p": 1.0, "max_completion_tokens": 8192}.items() <= requests[0].items()
     sampling = {"temperature": 0.2, "top_p": 0.9, "max_completion_tokens": 64, "frequency_penalty": 0.5, "seed": 7}
-    _, requests = play(MOCK, [say(None, ("done", {}))], **sampling)
+    sampling |= {"reasoning_effort": "low", "response_format": {"type": "text"}}
+    _, requests = play(MOCK, [say(None, ("done", {}))], timeout=60, **sampling)
     assert sampling.items() <= requests[0].items() and requests[0]["key"] == "key"
 
 
@@ -194,6 +196,43 @@ def test_an_episode_that_cannot_be_played_says_why(data, reason, aenv_service):
         play(data, [say(None, ("done", {}))])
 
 
+def mended(**changes) -> dict:
+    """A turn that creates the task, as a careless server would send it."""
+    completion = say("Now.", CREATE)
+    message = completion["choices"][0]["message"]
+    message["content"] = changes.get("content", message["content"])
+    if "usage" in changes:
+        completion["usage"] = changes["usage"]
+    call = message["tool_calls"][0]
+    call.pop("type")
+    call["id"] = changes.get("id", call["id"])
+    return completion
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [mended(), mended(content="\ud800"), mended(usage={"prompt_tokens": 3}), mended(id=None)],
+    ids=["no type of a call", "lone surrogate", "half a usage", "no id"],
+)
+def test_what_a_careless_server_sends_is_no_fault(turn, aenv_service):
+    assert play(MOCK, [turn, say(None, ("done", {}))])[0] == 1.0
+
+
+def test_calls_without_arguments_or_a_name(aenv_service):
+    none = say(None, ("get_users", {}))
+    none["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = None
+    assert play(MOCK, [none, say(None, CREATE), say(None, ("done", {}))])[0] == 1.0
+    none["choices"][0]["message"]["tool_calls"][0]["function"]["name"] = None
+    assert play(MOCK, [none])[0] == 0.0
+
+
+def test_a_completion_without_a_message_raises(aenv_service):
+    nothing = say("")
+    nothing["choices"][0]["message"] = None
+    with pytest.raises(RuntimeError, match="without a message"):
+        play(MOCK, [nothing])
+
+
 def test_a_policy_that_fails_scores_0_and_a_server_that_fails_raises(aenv_service):
     too_long = (400, {"error": {"message": "maximum context length is 10 tokens", "code": "context_length_exceeded"}})
     only_stop = (500, {"error": {"message": "... cannot strip stop tokens without removing entire output"}})
@@ -230,6 +269,38 @@ def test_no_service_raises(monkeypatch):
     monkeypatch.setattr(agent, "RETRIES", 0)
     with pytest.raises(AEnvError, match="connection"):
         play(MOCK, [say(None, CREATE)])
+
+
+def test_a_service_that_does_not_answer_raises_and_is_asked_once(monkeypatch):
+    monkeypatch.setattr(agent, "GRACE", 1.0)
+    monkeypatch.setenv("AENV_SYSTEM_URL", "http://127.0.0.38")
+    with socket.create_server(("127.0.0.38", 8080)) as server:
+        with pytest.raises(RuntimeError, match="no instance ready within 2 s"):
+            play({**MOCK, "timeout": 1}, [say(None, CREATE)])
+        server.setblocking(False)
+        server.accept()
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_a_row_with_a_database_of_its_own_raises(aenv_service):
+    with pytest.raises(ValueError, match="not db_path"):
+        play({**MOCK, "db_path": "db.json"}, [say(None, CREATE)])
+
+
+@pytest.mark.parametrize("late", [say(None, CREATE), say("a message", CREATE)])
+def test_a_turn_after_the_deadline_scores_0(late, aenv_service):
+    answers = iter([say(None, ("get_users", {})), late])
+
+    def answer(_request: dict) -> dict:
+        completion = next(answers)
+        if completion is late:
+            time.sleep(1.5)
+        return completion
+
+    with LLMServer(answer) as policy:
+        server = {"base_url": policy.base_url, "api_key": "key", "model": "m"}
+        assert asyncio.run(run_agent_return_reward({**MOCK, "timeout": 1}, **server)) == 0.0
 
 
 def test_a_policy_that_hangs_is_scored_0_at_the_deadline(aenv_service, monkeypatch):

@@ -100,6 +100,18 @@ def test_32_run_at_once_and_more_wait_for_room(aenv_service):
     asyncio.run(play())
 
 
+def test_who_waits_for_room_and_is_forgotten_gets_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(service.Service, "_warm_up", lambda self, loop: loop.call_soon_threadsafe(self.warm.set))
+
+    async def forgotten() -> service.Instance:
+        instance = service.Instance("i", "", 60.0, None, None, {}, asked_at=time.monotonic() - service.ABANDONED - 1)
+        await service.Service(str(tmp_path), max_instances=1)._live(instance)
+        return instance
+
+    instance = asyncio.run(forgotten())
+    assert instance.status == "Failed" and "nobody has asked for it" in instance.message
+
+
 def test_an_instance_ends_with_its_time_to_live(aenv_service):
     instance = create(aenv_service, ttl="1500ms")
     wait_until(lambda: status(aenv_service, instance) == "Terminated")
@@ -126,9 +138,11 @@ def test_a_caller_that_goes_away_leaves_no_instance(aenv_service):
     wait_until(lambda: aenv_instances(aenv_service) == [])
 
 
-def test_nothing_outlives_a_service_that_is_killed():
+def test_nothing_outlives_a_service_that_is_killed_and_its_own_variables_set_no_episode(monkeypatch):
+    monkeypatch.setenv("TAU2_MAX_STEPS", "1")
     with service.running("127.0.0.40") as url:
-        create(url)
+        instance = create(url)
+        assert data(url, instance["id"]).json()["data"]["max_steps"] == 100
         (main,) = [process for process in psutil.Process().children() if _listens(process, "127.0.0.40")]
         rest = main.children(recursive=True)
         assert len(rest) >= 2  # the fork server and the instance

@@ -42,6 +42,7 @@ from agents.models import get_default_model
 from agents.tool_context import ToolContext
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
 
+from aenv import AEnvError
 from aenv.core.environment import Environment
 from examples.tau2.config import VARIABLES
 from examples.tau2.llm import describe, policy_failure, shared_client
@@ -82,53 +83,109 @@ async def run_agent_return_reward(
         AEnvError, OpenAIError, AgentsException, RuntimeError: the episode says nothing about the policy.
     """
     client = await shared_client(base_url, api_key, http_client)
-    extra_args["max_completion_tokens"] = max_completion_tokens
-    settings = {field.name for field in fields(ModelSettings)}  # what the Agents SDK sends under names of its own
+    known = {field.name for field in fields(ModelSettings)}
+    settings = {name: value for name, value in extra_args.items() if name in known}
+    options = {name: value for name, value in extra_args.items() if name == "timeout"}
+    body = {name: value for name, value in extra_args.items() if name not in known | {"timeout"}}
     async with opened(data) as conversation:
-        # the Agents SDK's own would say `strict`, which chat templates render: the prompt would not be examples/tau2's
-        extra_args["extra_body"] = {"tools": conversation.schemas, **(extra_args.get("extra_body") or {})}
+        settings["extra_body"] = {
+            # the Agents SDK's own would say `strict`, which chat templates render: the prompt would not be examples/tau2's
+            "tools": conversation.schemas,
+            "max_completion_tokens": max_completion_tokens,
+            **body,
+            **(settings.get("extra_body") or {}),
+        }
         agent = Agent(
             name="tau2",
             instructions=conversation.system_prompt,
             tools=conversation.tools,
-            model=OpenAIChatCompletionsModel(model or get_default_model(), client),
+            model=Policy(model or get_default_model(), client, should_replay_reasoning_content=lambda _: False),
             model_settings=ModelSettings(
                 temperature=temperature,
                 top_p=top_p,
                 tool_choice="required" if conversation.solo_mode else "auto",
-                **{name: value for name, value in extra_args.items() if name in settings},
-                extra_args={name: value for name, value in extra_args.items() if name not in settings},
+                extra_args=options,
+                **settings,
             ),
             reset_tool_choice=False,
         )
         return await conversation.play(agent)
 
 
+class Policy(OpenAIChatCompletionsModel):
+    """The Agents SDK's model, with completions mended that it would refuse, or take for empty: tau2 has its own answers."""
+
+    async def _fetch_response(self, *arguments: Any, **keywords: Any) -> Any:
+        completion = await super()._fetch_response(*arguments, **keywords)
+        if not completion.choices or completion.choices[0].message is None:
+            raise RuntimeError("the policy's server sent a completion without a message")
+        message = completion.choices[0].message
+        message.content = _utf8(message.content)
+        for call in message.tool_calls or []:
+            call.type, call.id = "function", call.id or f"call-{id(call)}"
+            call.function.name, call.function.arguments = (
+                _utf8(call.function.name or ""),
+                _utf8(call.function.arguments or ""),
+            )
+        if completion.usage and None in (completion.usage.completion_tokens, completion.usage.total_tokens):
+            completion.usage = None
+        return completion
+
+
+def _utf8(text: str | None) -> str | None:
+    """JSON can escape lone surrogates, which HTTP cannot carry."""
+    return text if text is None else text.encode("utf-8", "replace").decode()
+
+
 @asynccontextmanager
 async def opened(data: dict[str, Any]) -> AsyncIterator["Conversation"]:
     """The conversation of a new instance, which is released in the end, whatever happens."""
-    timeout = float(data.get("timeout") or TIMEOUT)
+    within = float(data.get("timeout") or TIMEOUT) + GRACE
     environment = Environment(
         ENVIRONMENT,
         environment_variables=environment_variables(data),
-        ttl=f"{timeout + 2 * GRACE:.0f}s",
-        timeout=timeout + GRACE,
-        startup_timeout=timeout + GRACE,  # where the service has no room, until another's episode is over
+        ttl=f"{within + GRACE:.0f}s",
+        timeout=within,
+        startup_timeout=within,  # where the service has no room, until another's episode is over
         max_retries=RETRIES,
     )
     try:
-        await _aside(environment.initialize())
         conversation = Conversation(environment)
-        await conversation.open(data)
+        try:
+            async with asyncio.timeout(within):
+                await _aside(environment.initialize())
+                await conversation.open(data)
+        except TimeoutError:
+            raise RuntimeError(f"the AEnvironment service had no instance ready within {within:g} s") from None
         yield conversation
     finally:
-        await _aside(environment.release())
+        try:
+            async with asyncio.timeout(GRACE):
+                await _aside(environment.release())
+        except TimeoutError:
+            logger.warning("the AEnvironment service does not answer; an instance is left to its time to live")
 
 
 async def _aside(call: Coroutine[Any, Any, Any]) -> Any:
     """Await a call of the SDK, which is made in an event loop of its own: the SDK has a new HTTP client for each call of a
-    function, and each client reads all certificates, 30 to 50 ms in which the rollouts would stand still."""
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, _sdk_loop()))
+    function, and each client reads all certificates, 30 to 50 ms in which the rollouts would stand still.
+
+    Raises:
+        AEnvError: the SDK's; if the instance said why, with just that.
+    """
+
+    async def called() -> Any:
+        try:
+            return await call
+        except AEnvError as error:
+            if asyncio.current_task().cancelling():  # of which the SDK makes an error
+                raise asyncio.CancelledError from error
+            _, said, reason = str(error).partition("Server error: ")
+            if not said:
+                raise
+            raise AEnvError(reason) from None
+
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(called(), _sdk_loop()))
 
 
 @cache
@@ -139,7 +196,13 @@ def _sdk_loop() -> asyncio.AbstractEventLoop:
 
 
 def environment_variables(data: dict[str, Any]) -> dict[str, str]:
-    """What an instance of `tau2-env` is told of the episode; what is None is left out."""
+    """What an instance of `tau2-env` is told of the episode; what is None is left out.
+
+    Raises:
+        ValueError: the row has a database of its own, which instances do not get.
+    """
+    if data.get("db_path"):
+        raise ValueError("instances of tau2-env have tau2's databases only, not db_path")
     told = {name: os.environ.get(name) or None for name in USER_LLM}
     given = {VARIABLES[key]: data[key] for key in VARIABLES.keys() & data.keys()}
     told |= {name: value for name, value in given.items() if value is not None}
@@ -323,6 +386,8 @@ def main(argv: list[str]) -> int:
     try:
         with at_hand():
             reward = asyncio.run(run_agent_return_reward(data, **options))
+    except KeyboardInterrupt:
+        return 130
     except Exception as error:
         print(f"The episode says nothing about the policy: {describe(error)}", file=sys.stderr)
         return 1

@@ -26,12 +26,13 @@ os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # tau2 says a lot when imported
 
 from aenv.examples.tau2_rl import service
 from aenv.examples.tau2_rl.agent import environment_variables, opened, run_agent_return_reward
+from examples.tau2.llm import describe
 
 IN_TURN = 8  # instances, each alone
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 1 if the script did not earn every reward."""
+    """Exit status: 1 if the service does not start, an episode failed, or the script did not earn every reward."""
     parser = argparse.ArgumentParser(description="Play episodes of telecom solo in a local AEnvironment service.")
     parser.add_argument("--base_url", help="the policy's server; default: a script")
     parser.add_argument("--model", help="default: OPENAI_DEFAULT_MODEL")
@@ -40,14 +41,19 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     logging.getLogger("aenv").setLevel(logging.CRITICAL)
     data = solo_tasks(options.episodes)
-    with service.running(options.host) as os.environ["AENV_SYSTEM_URL"]:
-        costs(data)
-        if options.base_url:
-            rewards = asyncio.run(play(data, options.base_url, None, options.model))
-        else:
-            with scripted_policy() as url:
-                rewards = asyncio.run(play(data, url, "telecom/{task_id}", "script"))
-    return int(not options.base_url and min(rewards) < 1.0)
+    try:
+        with service.running(options.host) as os.environ["AENV_SYSTEM_URL"]:
+            costs(data)
+            if options.base_url:
+                key = os.environ.get("OPENAI_API_KEY") or "EMPTY"
+                rewards = asyncio.run(play(data, options.base_url, key, options.model))
+            else:
+                with scripted_policy() as url:
+                    rewards = asyncio.run(play(data, url, "telecom/{task_id}", "script"))
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return int(len(rewards) < len(data) or (not options.base_url and min(rewards) < 1.0))
 
 
 def solo_tasks(number: int) -> list[dict]:
@@ -59,19 +65,23 @@ def solo_tasks(number: int) -> list[dict]:
     return [{"domain": "telecom", "task_id": id, "solo_mode": True} for id in ids[:number]]
 
 
-async def play(data: list[dict], base_url: str, api_key: str | None, model: str | None) -> list[float]:
-    """Play all at once; print and return the rewards."""
+async def play(data: list[dict], base_url: str, api_key: str, model: str | None) -> list[float]:
+    """Play all at once; print and return the rewards, without those of episodes that say nothing about the policy."""
     start = time.perf_counter()
 
-    async def episode(row: dict) -> float:
-        key = api_key and api_key.format(**row)
-        reward = await run_agent_return_reward(row, base_url=base_url, api_key=key, model=model)
+    async def episode(row: dict) -> float | None:
+        try:
+            reward = await run_agent_return_reward(row, base_url=base_url, api_key=api_key.format(**row), model=model)
+        except Exception as error:
+            print(f"  failed  {row['task_id']}: {describe(error)}", flush=True)
+            return None
         print(f"  {reward:.1f}  {row['task_id']}", flush=True)
         return reward
 
-    rewards = await asyncio.gather(*map(episode, data))
+    rewards = [reward for reward in await asyncio.gather(*map(episode, data)) if reward is not None]
     seconds = time.perf_counter() - start
-    print(f"{len(rewards)} episodes at once: mean reward {statistics.mean(rewards):.2f}, {seconds:.1f} s in all")
+    mean = f"{statistics.mean(rewards):.2f}" if rewards else "-"
+    print(f"{len(rewards)} of {len(data)} episodes, at once: mean reward {mean}, {seconds:.1f} s in all")
     return rewards
 
 

@@ -24,6 +24,7 @@ tau2_logger.disable("tau2")  # it says a lot when imported
 
 from examples.tau2 import environment
 from examples.tau2.agent import Tau2AgentWorkflow
+from examples.tau2.config import VARIABLES
 from examples.tau2.supervisor import PR_SET_PDEATHSIG, prctl
 
 logging.getLogger("aenv").setLevel(logging.WARNING)
@@ -51,6 +52,8 @@ def serve(folder: str, variables: dict[str, str], socket: str, report: Connectio
     """Serve the environment in `folder` on a Unix socket until killed; `report` says "" once it does, else why it cannot."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # with the fork server, which itself lives as long as an instance does
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    for name in (*VARIABLES.values(), "TAU2_TASK_ID", "TAU2_USER_LLM_API_KEY"):  # the service's own are nobody's
+        os.environ.pop(name, None)
     os.environ.update(variables)
     server = create_server("tau2-env")
     try:

@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ INSTANCE_ID = "AEnvCore-EnvInstance-ID"
 DEFAULT_TTL = 1800.0  # seconds; the SDK's
 MEMORY = 600.0  # seconds for which it is known why an instance is gone
 MAX_INSTANCES = 64
+ABANDONED = 30.0  # seconds for which nobody has asked for an instance that waits for room; the SDK asks every 2
 STARTED_WITHIN = 60.0  # seconds that a caller waits for its instance; it can ask again
 MAX_BODY = 64 * 2**20  # bytes of a request
 HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -65,6 +67,7 @@ class Instance:
     message: str = ""
     created_at: str = field(default_factory=_now)
     updated_at: str = field(default_factory=_now)
+    asked_at: float = field(default_factory=time.monotonic)
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # no longer Creating
     life: asyncio.Task | None = None
     http: ClientSession | None = None
@@ -160,6 +163,7 @@ class Service:
         instance = self.instances.get(request.match_info["id"])
         if instance is None:
             return _reply(message=f"no instance {request.match_info['id']}", code=404)
+        instance.asked_at = time.monotonic()
         return _reply(instance.public(), message=instance.message)
 
     async def list(self, request: web.Request) -> web.Response:
@@ -187,6 +191,8 @@ class Service:
         try:
             await self.warm.wait()
             async with self.places, asyncio.timeout(instance.ttl):
+                if time.monotonic() - instance.asked_at > ABANDONED:
+                    raise RuntimeError("nobody has asked for it while it waited for room")
                 process, report = self._fork(instance)
                 try:
                     await _readable(report.fileno())
@@ -283,7 +289,8 @@ async def serve(host: str, max_instances: int, ready: Callable[[str], None] = pr
     """
     over = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, over.set)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, over.set)
     os.chdir(ROOT)  # the fork server imports from there
     with tempfile.TemporaryDirectory(prefix="tau2-env-") as folder:
         service = Service(folder, max_instances)
@@ -325,6 +332,7 @@ def running(host: str = "127.0.0.1", max_instances: int = MAX_INSTANCES) -> Iter
 
 def _serve_beside(host: str, max_instances: int, report: Connection) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who still has instances to release
     sys.exit(_serve(host, max_instances, report.send))
 
 
@@ -372,6 +380,8 @@ def main(argv: list[str]) -> int:
         "--max_instances", type=int, default=MAX_INSTANCES, help=f"at a time; more wait (default: {MAX_INSTANCES})"
     )
     options = parser.parse_args(argv)
+    if options.max_instances < 1:
+        parser.error("--max_instances must be at least 1")
     return _serve(options.host, options.max_instances, lambda url: print(f"export AENV_SYSTEM_URL={url}", flush=True))
 
 

@@ -102,14 +102,14 @@ class Episode:
         return completion
 
     async def say(self, message: str | None, tool_calls: list[dict]) -> None:
-        """Take the agent's turn, and wait for what it leads to.
+        """Take the agent's turn, and wait for what it leads to; a turn that comes after the deadline leads to nothing.
 
         Args:
             tool_calls: each with `id`, `name` and `arguments`, a string of JSON.
         """
         await self.ready()
         if self.is_over:
-            raise RuntimeError(f"the episode is over, after {self.turns} turns")
+            return
         self._agent_is_to_speak.clear()
         self.turns += 1
         calls = [
