@@ -88,13 +88,12 @@ async def play(data: list[dict], base_url: str, api_key: str, model: str | None)
 def costs(data: list[dict]) -> None:
     """Print what an instance costs, and what one would that is a server of its own, as in a container."""
     cold = cold_server(data[0])
-    (first,) = asyncio.run(in_turn(data[:1]))
+    asyncio.run(in_turn(data[:1]))  # the first waits until the service has read tau2's files
     alone = statistics.median(asyncio.run(in_turn(data[:IN_TURN])))
     seconds, memory = asyncio.run(at_once(data))
     rows = [
         ("a server of its own", f"{cold['seconds']:.2f} s", f"{cold['memory']:.0f} MB"),
-        ("the first, with the tasks' files", f"{first:.2f} s", ""),
-        ("each of the next, alone", f"{alone:.2f} s", ""),
+        ("one of the service, alone", f"{alone:.2f} s", ""),
         (f"each of {len(data)} at once", f"{seconds / len(data):.2f} s", f"{memory:.0f} MB"),
     ]
     print(f"\n{'an instance':34}{'ready after':>12}{'its memory':>12}")
