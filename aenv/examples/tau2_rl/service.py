@@ -341,7 +341,7 @@ def _serve(host: str, max_instances: int, ready: Callable[[str], None]) -> int:
     try:
         asyncio.run(serve(host, max_instances, ready))
     except OSError as error:
-        print(f"the service cannot listen on {host}: {error}", file=sys.stderr)
+        print(f"the service cannot listen on {host}: {error}; try another --host, e.g. 127.0.0.2", file=sys.stderr)
         return 1
     return 0
 
