@@ -29,6 +29,8 @@ def model(fails=lambda id, number: False):
     calls: dict[str, int] = {}
 
     def answer(request: dict):
+        if request["messages"][0]["content"] == "Say OK.":
+            return say("OK")
         (id, script), *_ = (found for ticket, found in SCRIPTS.items() if ticket in request["messages"][0]["content"])
         turn = sum(message["role"] == "assistant" for message in request["messages"])
         calls[id] = calls.get(id, 0) + 1
@@ -103,6 +105,15 @@ def test_failures_of_the_server_are_not_the_models(tmp_path, capsys):
         again = arguments(server, tmp_path / "again", "--attempts", "2")
         assert evaluate.main(again) == 0
         assert json.loads(capsys.readouterr().out)["tasks"] == len(IDS)
+
+
+def test_who_does_not_answer_is_named_before_anything_is_played(tmp_path, capsys):
+    with model() as server:
+        nobody = ["--user-base-url", "http://127.0.0.1:9/v1", "--no-solo-mode"]
+        assert evaluate.main(arguments(server, tmp_path, *nobody)) == 2
+        assert "the user simulator does not answer: " in capsys.readouterr().err
+        assert evaluate.main([*arguments(server, tmp_path / "m"), "--base-url", "http://127.0.0.1:9/v1"]) == 2
+        assert "the model does not answer: " in capsys.readouterr().err and len(server.requests) == 1
 
 
 def test_ctrl_c_loses_nothing(tmp_path):

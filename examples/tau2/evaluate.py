@@ -38,7 +38,7 @@ from tau2.run import get_info
 from examples.tau2 import environment
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
 from examples.tau2.config import Tau2EnvConfig
-from examples.tau2.llm import CallLLM, agent_llm, describe, policy, provider_llm, shared_client
+from examples.tau2.llm import CallLLM, agent_llm, describe, policy, probe, provider_llm, shared_client
 from examples.tau2.trajectory import Tau2RunInfo
 
 RESAMPLES = 10_000  # of the tasks, for a confidence interval
@@ -106,11 +106,22 @@ class Record:
 
 
 async def play(plan: Plan, record: Record, concurrency: int, attempts: int) -> dict[tuple[str, int], str]:
-    """Play what is missing in `record`; return why trials still are, by task and number."""
+    """Play what is missing in `record`; return why trials still are, by task and number.
+
+    Raises:
+        ConnectionError: the model or the user simulator does not answer at all.
+    """
     workflow = Tau2AgentWorkflow(asdict(plan.econfig), model=plan.model or "default")
     llm = await _policy(plan)
     keys = [(id, number) for number in range(plan.trials) for id in plan.task_ids]
-    queue = iter([key for key in keys if key not in record.trials])
+    missing = [key for key in keys if key not in record.trials]
+    for name, call in {"model": llm, "user simulator": workflow.user_llm}.items():
+        try:
+            if missing and call is not None:
+                await probe(call)
+        except Exception as error:
+            raise ConnectionError(f"the {name} does not answer: {describe(error)}") from error
+    queue = iter(missing)
     failures: dict[tuple[str, int], str] = {}
     with tqdm(total=len(keys), initial=sum(key in record.trials for key in keys), unit="episode") as progress:
 
@@ -351,7 +362,7 @@ def _settings(path: Path) -> tuple[dict, dict, dict]:
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 all trials are there, 1 some are missing, 2 there is nothing to play, 130 Ctrl-C."""
+    """Exit status: 0 all trials are there, 1 some are missing, 2 nothing can be played, 130 Ctrl-C."""
     plan, options = make_plan(argv)
     folder = options.output or Path("evaluations") / plan.name()
     settings = folder / "settings.json"
@@ -370,6 +381,9 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         interrupted, failures = True, {}
         print("\nInterrupted; the same command plays the rest.", file=sys.stderr)
+    except ConnectionError as error:
+        print(error, file=sys.stderr)
+        return 2
     wanted = [(id, number) for id in plan.task_ids for number in range(plan.trials)]
     trials = [record.trials[key] for key in wanted if key in record.trials]
     measured = summary(plan, trials, failures)

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 CallLLM = Callable[..., Awaitable[ChatCompletion]]  # (messages, tools, tool_choice, **sampling)
 
+PROBE_TIMEOUT = 30.0  # seconds an LLM has for its first answer
 USER_CALL_TIMEOUT = 120.0  # seconds; a user LLM that hangs is called again
 # arguments of a call that are not part of the request's body, by openai's names for them
 _REQUEST_OPTIONS = {
@@ -123,6 +124,12 @@ def provider_llm(model: str, args: dict[str, Any]) -> CallLLM:
         return await litellm.acompletion(model=model, messages=messages, **arguments)
 
     return call_provider
+
+
+async def probe(call: CallLLM) -> str:
+    """What an LLM says to "Say OK.", before anything depends on it; raises whatever keeps it from answering."""
+    completion = await asyncio.wait_for(call([{"role": "user", "content": "Say OK."}], None, None), PROBE_TIMEOUT)
+    return completion.choices[0].message.content or ""
 
 
 async def shared_client(

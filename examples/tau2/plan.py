@@ -15,13 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from examples.tau2 import environment
 from examples.tau2.dataset import task_ids
-from examples.tau2.llm import describe, user_llm
+from examples.tau2.llm import describe, probe, user_llm
 from examples.tau2.messages import strip_thinking
 from examples.tau2.utils import Tau2PPOConfig
 
 PROXY_MAX_TOKENS = 32_768  # AReaL 1.0.4's proxy allows a prompt and its answer no more, whatever gconfig says
-PROBE_TIMEOUT = 30.0  # seconds a user LLM has for its first answer
-_PROBE = [{"role": "user", "content": "Say OK."}]
 _PLACEHOLDER = re.compile(r"/path/to\b|<[^<>]+>")
 
 
@@ -350,8 +348,7 @@ def _user_simulator(plan: Tau2PPOConfig) -> Iterator[str]:
         return
     call = user_llm(econfig.user_llm, econfig.user_llm_base_url, econfig.user_llm_args)
     try:
-        completion = asyncio.run(asyncio.wait_for(call(_PROBE, None, None), PROBE_TIMEOUT))
-        if not strip_thinking(completion.choices[0].message.content or ""):
+        if not strip_thinking(asyncio.run(probe(call))):
             raise ValueError("its answer to 'Say OK.' is empty")
     except Exception as error:
         yield (
