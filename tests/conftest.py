@@ -37,9 +37,9 @@ def logged():
 
 @pytest.fixture(scope="session")
 def _aenv_service():
-    from aenv.examples.tau2_rl.service import running
+    from aenv.examples.tau2_rl.service import any_host, running
 
-    with running("127.0.0.37", max_instances=32) as url:
+    with running(any_host(), max_instances=32) as url:
         yield url
 
 

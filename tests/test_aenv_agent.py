@@ -265,7 +265,7 @@ def test_an_instance_that_dies_raises(turn, aenv_service):
 
 
 def test_no_service_raises(monkeypatch):
-    monkeypatch.setenv("AENV_SYSTEM_URL", "http://127.0.0.38")
+    monkeypatch.setenv("AENV_SYSTEM_URL", "http://127.3.2.38")
     monkeypatch.setattr(agent, "RETRIES", 0)
     with pytest.raises(AEnvError, match="connection"):
         play(MOCK, [say(None, CREATE)])
@@ -273,8 +273,8 @@ def test_no_service_raises(monkeypatch):
 
 def test_a_service_that_does_not_answer_raises_and_is_asked_once(monkeypatch):
     monkeypatch.setattr(agent, "GRACE", 1.0)
-    monkeypatch.setenv("AENV_SYSTEM_URL", "http://127.0.0.38")
-    with socket.create_server(("127.0.0.38", 8080)) as server:
+    monkeypatch.setenv("AENV_SYSTEM_URL", "http://127.3.2.38")
+    with socket.create_server(("127.3.2.38", 8080)) as server:
         with pytest.raises(RuntimeError, match="no instance ready within 2 s"):
             play({**MOCK, "timeout": 1}, [say(None, CREATE)])
         server.setblocking(False)

@@ -97,9 +97,9 @@ def test_a_path_to_no_function(path, problem):
 
 
 def test_a_missing_service_is_found_before_the_launch(monkeypatch):
-    monkeypatch.setenv("AENV_SYSTEM_URL", "http://127.0.0.38")
+    monkeypatch.setenv("AENV_SYSTEM_URL", "http://127.3.2.38")
     (problem,) = workflow.problems(PATH)
-    assert "no AEnvironment service answers at http://127.0.0.38:8080/health" in problem
+    assert "no AEnvironment service answers at http://127.3.2.38:8080/health" in problem
     monkeypatch.setenv("DUMMY_INSTANCE_IP", "127.0.0.1")
     assert "unset it" in workflow.problems(PATH)[0]
 

@@ -11,12 +11,12 @@ whatever way, its instances end with it.
 import argparse
 import asyncio
 import contextlib
-import ipaddress
 import itertools
 import json
 import logging
 import multiprocessing
 import os
+import random
 import re
 import signal
 import sys
@@ -170,7 +170,8 @@ class Service:
         name, status = request.match_info.get("name", "*"), request.query.get("status")
         mine = name in ("*", self.name, self.name.partition("@")[0])
         items = [i.public() for i in self.instances.values() if mine and status in (None, i.status)]
-        return _reply({"items": items})
+        # the real service lists by name only, as its command `aenv instance list` asks; the SDK's client wants `items`
+        return _reply(items if "name" in request.match_info else {"items": items})
 
     async def delete(self, request: web.Request) -> web.Response:
         instance = self.instances.pop(request.match_info["id"], None)
@@ -346,6 +347,11 @@ def _serve(host: str, max_instances: int, ready: Callable[[str], None]) -> int:
     return 0
 
 
+def any_host() -> str:
+    """An address of this machine that, in all likelihood, no other service has."""
+    return "127." + ".".join(str(random.randint(2, 254)) for _ in range(3))
+
+
 @contextlib.contextmanager
 def at_hand() -> Iterator[None]:
     """The service that `AENV_SYSTEM_URL` or `DUMMY_INSTANCE_IP` names, else one of one's own."""
@@ -353,12 +359,11 @@ def at_hand() -> Iterator[None]:
         yield
         return
     print("AENV_SYSTEM_URL is not set: starting a service here ...", file=sys.stderr)
-    host = str(ipaddress.ip_address("127.1.0.0") + os.getpid())  # not to be in the way of another
-    with running(host) as os.environ["AENV_SYSTEM_URL"]:
+    with running(any_host()) as os.environ["AENV_SYSTEM_URL"]:
         yield
 
 
-def _reply(data: dict | None = None, message: str = "", code: int = 0) -> web.Response:
+def _reply(data: dict | list | None = None, message: str = "", code: int = 0) -> web.Response:
     envelope = {"success": code == 0, "code": code, "message": message, "data": data}
     return web.json_response(envelope, status=code or 200)
 
