@@ -78,6 +78,7 @@ def test_the_config_of_the_seed_loads(aenv_service, tmp_path):
     plan, found = load_plan(["--config", CONFIG, f"++cluster.fileroot={tmp_path}"])
     assert (plan.reward_fn_path, plan.gconfig.n_samples, plan.gconfig.max_new_tokens) == (PATH, 4, 8192)
     assert plan.gconfig.temperature == plan.actor.temperature == 1.0
+    assert (plan.eval_gconfig.temperature, plan.eval_gconfig.top_p, plan.eval_gconfig.n_samples) == (0.2, 1.0, 4)
     assert (plan.econfig.domain, plan.econfig.solo_mode, plan.actor.backend) == ("telecom", True, "archon:d2")
     assert found + problems(plan) == []
 
