@@ -9,7 +9,7 @@ TRIAL := $(shell date +run%m%d_%H%M%S)
 # litellm otherwise tries to download its price list when it is imported
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: .venv model demo aenv-demo test bench lint clean
+.PHONY: .venv model demo learn aenv-demo test bench lint clean
 
 .venv: $(INSTALLED)
 model: $(MODEL)/recipe.json
@@ -30,6 +30,9 @@ $(MODEL)/recipe.json: $(INSTALLED) $(wildcard examples/tau2/cpu/*.py examples/ta
 
 demo: .venv model
 	$(PYTHON) examples/tau2/train.py --config examples/tau2/config_cpu.yaml experiment_name=demo trial_name=$(TRIAL)
+
+learn: .venv
+	$(PYTHON) examples/tau2/cpu/learn.py .cache/learn/$(TRIAL)
 
 # BASE_URL=http://... MODEL=... lets a real model play
 aenv-demo: .venv

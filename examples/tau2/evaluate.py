@@ -17,7 +17,7 @@ import re
 import shlex
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -226,15 +226,19 @@ def metrics(results: Results) -> dict[str, Any]:
         "tasks": len(rewards),
         "episodes": len(results.simulations),
         "reward": float(measured.avg_reward),
-        "reward_interval": _interval(sums, lambda chosen: chosen[..., 0].sum(1) / chosen[..., 1].sum(1)),
+        "reward_interval": interval(sums, lambda chosen: chosen[..., 0].sum(1) / chosen[..., 1].sum(1)),
     }
     for k, mean in measured.pass_hat_ks.items():
         values[f"pass^{k}"] = float(mean)
-        values[f"pass^{k}_interval"] = _interval(by_task[f"pass^{k}"].to_numpy(), lambda chosen: chosen.mean(1))
+        values[f"pass^{k}_interval"] = interval(by_task[f"pass^{k}"].to_numpy(), lambda chosen: chosen.mean(1))
     return values
 
 
-def _interval(values: np.ndarray, statistic) -> list[float]:
+def interval(values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> list[float]:
+    """The ends of a 95% interval of a statistic of `values`, a row per task (percentile bootstrap).
+
+    `statistic` maps (resamples, tasks, ...) to (resamples,).
+    """
     chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     return [float(end) for end in np.percentile(statistic(values[chosen]), [2.5, 97.5])]
 

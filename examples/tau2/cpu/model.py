@@ -112,7 +112,7 @@ def train(seed: int) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
     tokenizer = train_tokenizer(sorted(prompts), VOCABULARY, min_frequency=len(tasks))
     examples = [_tokenize(tokenizer, turn) for turn in turns]
     torch.manual_seed(seed)
-    model = Qwen3ForCausalLM(_config(tokenizer))
+    model = Qwen3ForCausalLM(tiny_config(tokenizer))
     lengths = [len(prompt) for prompt, _ in examples]
     print(
         f"{len(turns)} turns in {len(tasks)} tasks, prompts of {min(lengths)} to {max(lengths)} tokens; "
@@ -193,7 +193,7 @@ def _batches(examples: list, rng: random.Random) -> Iterator[list]:
         yield [pool.pop(0) for _ in range(BATCH_SIZE)]
 
 
-def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
+def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
     return Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=128,

@@ -3,21 +3,30 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
+
+
+def points(statistics: Path, scope: str) -> list[tuple[int, float]]:
+    """(step, mean reward of its episodes) of `rollout` or `eval-rollout`."""
+    key = f"{scope}/episode/reward"
+    records = [json.loads(line) for line in statistics.read_text().splitlines()]
+    return [(record["step"], record[key]) for record in records if key in record]
+
+
+def draw_rewards(axes: Any, statistics: Path) -> None:
+    """A line for the training episodes, one for validation where there was any."""
+    for scope, label in (("rollout", "training"), ("eval-rollout", "validation")):
+        if drawn := points(statistics, scope):
+            axes.plot(*zip(*drawn, strict=True), marker="o", label=label)
+    axes.set(xlabel="step", ylabel="mean reward of episodes", ylim=(0, 1))
+    axes.grid(alpha=0.3)
 
 
 def plot(statistics: Path, picture: Path) -> None:
-    """A line for the mean reward of the training episodes of each step, one for validation where there was any."""
     from matplotlib import pyplot
 
-    records = [json.loads(line) for line in statistics.read_text().splitlines()]
     _, axes = pyplot.subplots(figsize=(6, 3), dpi=120, layout="constrained")
-    for scope, label in (("rollout", "training"), ("eval-rollout", "validation")):
-        key = f"{scope}/episode/reward"
-        points = [(record["step"], record[key]) for record in records if key in record]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker="o", label=label)
-    axes.set(xlabel="step", ylabel="mean reward of episodes", ylim=(0, 1))
-    axes.grid(alpha=0.3)
+    draw_rewards(axes, statistics)
     axes.legend()
     pyplot.savefig(picture)
 
