@@ -1,15 +1,14 @@
 """The family of tasks of `make learn`: what is rewarded, and what the test set has in common with the rest: nothing."""
 
 import asyncio
-import json
 import re
 
 import pytest
+from scripted import replay, say
 
 from examples.tau2 import tasks
 from examples.tau2.config import Tau2EnvConfig
 from examples.tau2.cpu.family import write_family
-from examples.tau2.cpu.model import completion
 from examples.tau2.dataset import task_rows
 from examples.tau2.reward import evaluate
 from examples.tau2.simulation import AsyncOrchestrator
@@ -31,13 +30,7 @@ def rows(family, name: str) -> list[tasks.TaskRow]:
 
 def reward(row: tasks.TaskRow, *calls: tuple[str, dict]) -> float:
     """Of an agent that makes these calls and is done."""
-    said = iter([*calls, DONE])
-
-    async def agent(messages, tools, tool_choice):
-        name, arguments = next(said)
-        call = json.dumps({"name": name, "arguments": arguments})
-        return completion(f"<tool_call>\n{call}\n</tool_call>", tools, "stop")
-
+    agent = replay([say(None, call) for call in (*calls, DONE)])
     episode = AsyncOrchestrator(ECONFIG, row.task, agent, None, row.db_path)
     asyncio.run(episode.converse())
     return evaluate(episode.simulation_run(), row.task, "mock", True, False, row.db_path).reward

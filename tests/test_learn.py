@@ -13,6 +13,7 @@ from matplotlib import pyplot
 from transformers import AutoTokenizer
 
 from examples.tau2.cpu import learn
+from examples.tau2.rendering import render
 from examples.tau2.turns import read_turns
 
 
@@ -32,7 +33,7 @@ def folder(tmp_path_factory):
 
 def test_prompts_are_short_for_the_beginner(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder / "beginner")
-    lengths = read_turns(folder / "turns.jsonl", lambda turn: len(learn.render(tokenizer, turn.messages, turn.tools)))
+    lengths = read_turns(folder / "turns.jsonl", lambda turn: len(render(tokenizer, turn.messages, turn.tools)))
     assert np.mean(lengths) < 100  # bytes: some 3,000
 
 

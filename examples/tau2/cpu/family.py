@@ -78,13 +78,13 @@ def write_family(folder: Path, seed: int = 1) -> None:
     titles = [f"{title} {number}" for title, number in product(TITLES, range(1, 10))]
     wordings = list(product(OPENINGS, CLOSINGS))
     known, unknown = zip(*(_parted(pool, rng) for pool in (users, titles, wordings)), strict=True)
+    (folder / "databases").mkdir(parents=True, exist_ok=True)
     for name, kinds, (users, titles, wordings), databases in (
         ("demonstrations", DEMONSTRATIONS, known, 24),
         ("train", TRAIN, known, 24),
         ("test", TEST, unknown, 8),
     ):
         files = {f"databases/{name}_{number}.json": _database(users, titles, rng) for number in range(databases)}
-        (folder / "databases").mkdir(parents=True, exist_ok=True)
         for path, database in files.items():
             (folder / path).write_text(json.dumps(database, indent=1))
         rows = list(_tasks(kinds, files, titles, wordings, rng))
