@@ -349,8 +349,8 @@ def _stalls() -> Iterator[dict[str, Any]]:
         run(handle)
         times.append((time.perf_counter() - start) * 1e3)
         if times[-1] > STALL:
-            name = str(getattr(callback, "__self__", callback))[:200]
-            stalls["long"].append({"ms": times[-1], "cpu_ms": (time.thread_time() - cpu_start) * 1e3, "callback": name})
+            cpu_ms = (time.thread_time() - cpu_start) * 1e3
+            stalls["long"].append({"ms": times[-1], "cpu_ms": cpu_ms, "callback": _name(callback)})
 
     began = 0.0
 
@@ -369,6 +369,13 @@ def _stalls() -> Iterator[dict[str, Any]]:
         asyncio.Handle._run = run
         gc.callbacks.remove(collecting)
         stalls |= {"max": max(times), "p99": statistics.quantiles(times, n=100)[-1]}
+
+
+def _name(callback: Callable) -> str:
+    """Of the coroutine, if it is a task's. No object is asked for its `repr`: that of aiohttp's responses ruins them."""
+    task = getattr(callback, "__self__", None)
+    named = task.get_coro() if isinstance(task, asyncio.Task) else callback
+    return getattr(named, "__qualname__", type(named).__name__)
 
 
 @asynccontextmanager

@@ -54,6 +54,23 @@ def test_a_callback_that_blocks_is_found_and_named():
     assert stall["ms"] >= 50 > stall["cpu_ms"] and "sluggish" in stall["callback"]
 
 
+def test_a_callback_is_named_without_its_owners_repr():
+    class Response:
+        def __repr__(self):
+            raise AssertionError
+
+        def arrived(self):
+            time.sleep(0.05)
+
+    async def main():
+        asyncio.get_running_loop().call_soon(Response().arrived)
+        await asyncio.sleep(0)
+
+    with episodes._stalls() as stalls:
+        episodes._run(main())
+    assert stalls["long"][0]["callback"].endswith("Response.arrived")
+
+
 def test_both_ways_play_whole_episodes_and_the_ways_can_be_told_apart():
     find_task = episodes.environment.find_task
     (ours,), (tau2,) = (episodes.cpu("airline", way, ["0"]) for way in ("ours", "tau2"))
