@@ -6,7 +6,7 @@ import time
 import pytest
 from scripted import LLMServer, in_turn, say
 
-from examples.tau2 import llm
+from examples.tau2 import llm, simulation
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
 from examples.tau2.trajectory import Tau2RunInfo
 
@@ -102,11 +102,21 @@ def test_a_user_llm_that_refuses_rejects_the_episode_at_once():
     assert time.monotonic() - start < 30
 
 
-def test_an_outage_of_the_user_llm_is_two_lines_in_the_log(logged):
-    llm.user_outage.recovered()  # from those of other tests
+def test_an_outage_of_the_user_llm_is_two_lines_in_the_log(logged, monkeypatch):
+    monkeypatch.setattr(simulation, "user_outage", llm.Outage())
+    monkeypatch.setattr(llm, "HICCUP", 0.0)
     with logged(llm) as lines:
         talk([None] * 4 + [say("Hello"), say("###STOP###")])
     assert len(lines) == 2 and "4 failed calls" in lines[1]
+
+
+def test_calls_that_fail_now_and_then_are_one_line_a_minute(logged):
+    outage = llm.Outage()
+    with logged(llm) as lines:
+        for _ in range(1000):
+            outage.failed(llm.UnusableAnswer("empty"))
+            outage.recovered()
+    assert len(lines) == 1 and "UnusableAnswer: empty" in lines[0]
 
 
 def test_a_hosted_user_llm_goes_through_litellm():

@@ -7,6 +7,7 @@ simulator's may be retried, since its failures are not the agent's doing: `is_tr
 import asyncio
 import json
 import logging
+import math
 import os
 import ssl
 import time
@@ -25,6 +26,8 @@ CallLLM = Callable[..., Awaitable[ChatCompletion]]  # (messages, tools, tool_cho
 
 PROBE_TIMEOUT = 30.0  # seconds an LLM has for its first answer
 USER_CALL_TIMEOUT = 120.0  # seconds; a user LLM that hangs is called again
+REPEAT = 60.0  # seconds between two lines on failing calls of the user simulator
+HICCUP = 3.0  # seconds without any answer that are not worth a line
 # arguments of a call that are not part of the request's body, by openai's names for them
 _REQUEST_OPTIONS = {
     "timeout": "timeout",
@@ -224,23 +227,31 @@ def describe(error: BaseException) -> str:
 
 
 class Outage:
-    """What this process knows of the user simulator's health: an outage is two lines in the log, not thousands."""
+    """What this process knows of the user simulator's health: failures are one line a minute in the log, whether all calls
+    fail or a few, and the end of an outage is another."""
 
     def __init__(self):
         self.since: float | None = None
         self.failures = 0
+        self.told = -math.inf
 
     def failed(self, cause: Exception) -> None:
+        now = time.monotonic()
         self.failures += 1
-        if self.since is None:
-            self.since = time.monotonic()
-            logger.warning("user simulator fails (%s); retrying until the episodes' deadlines", describe(cause))
+        self.since = now if self.since is None else self.since
+        if now - self.told > REPEAT:
+            logger.warning(
+                "user simulator fails (%s); failed calls so far: %d; retrying until the episodes' deadlines",
+                describe(cause),
+                self.failures,
+            )
+            self.told = now
 
     def recovered(self) -> None:
-        if self.since is not None:
-            seconds = time.monotonic() - self.since
+        if self.since is not None and (seconds := time.monotonic() - self.since) > HICCUP:
             logger.warning("user simulator answers again after %.0f s and %d failed calls", seconds, self.failures)
-            self.since, self.failures = None, 0
+            self.failures = 0
+        self.since = None
 
 
 user_outage = Outage()
