@@ -43,6 +43,13 @@ def test_a_step_that_is_repeated_after_a_restart_replaces_its_record(tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3, 4]
 
 
+def test_half_a_record_is_dropped_and_whole_ones_are_kept(tmp_path):
+    path = tmp_path / "statistics.jsonl"
+    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n{"step": 4, "x')
+    StepLog(Logger(), path, 4, io.StringIO()).commit(0, 3, 3, {})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 3, 4]
+
+
 def test_a_disk_that_cannot_be_written_does_not_stop_the_run():
     terminal, logger = io.StringIO(), Logger()
     StepLog(logger, Path("/proc/nowhere/statistics.jsonl"), 1, terminal).commit(0, 0, 0, {})

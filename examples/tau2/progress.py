@@ -1,6 +1,7 @@
 """What a training step came to: one JSON record in the run's folder, and one line for who watches."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,16 +29,28 @@ class StepLog:
         record = {"step": global_step + 1, "time": time.time(), "seconds": now - self._last, **data}
         self._last = now
         try:
-            lines = self._path.read_text().splitlines() if self._path.exists() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= global_step]
+            lines = self._path.read_text().splitlines(keepends=True) if self._path.exists() else []
+            kept = [line for line in lines if is_record(line, global_step)]
             if len(kept) < len(lines):
-                self._path.write_text("".join(line + "\n" for line in kept))
+                partial = self._path.with_suffix(".partial")
+                partial.write_text("".join(kept))
+                partial.replace(self._path)
             with self._path.open("a") as file:
                 file.write(json.dumps(record, default=float) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             print(f"statistics of step {record['step']} are lost: {error}", file=self._terminal)
         print(step_line(record, self._total_steps), file=self._terminal, flush=True)
         self._stats_logger.commit(epoch, step, global_step, data)
+
+
+def is_record(line: str, last_step: int) -> bool:
+    """Whether it is the whole record of a step up to the last; a disk that is full leaves halves."""
+    try:
+        return line.endswith("\n") and json.loads(line)["step"] <= last_step
+    except ValueError:
+        return False
 
 
 def step_line(record: dict[str, float], total_steps: int) -> str:
