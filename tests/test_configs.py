@@ -202,7 +202,7 @@ def slurm_scripts(config: Tau2PPOConfig, monkeypatch) -> dict[str, tuple[dict[st
         options = [line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")]
         start = next(index for index, line in enumerate(lines) if "srun" in line and not line.startswith("#"))
         scripts[path.stem] = (dict(option.partition("=")[::2] for option in options), "\n".join(lines[start:]))
-        return b"Submitted batch job 1"
+        return b"Submitted batch job 999999999"
 
     monkeypatch.setattr(subprocess, "check_output", sbatch)
     submit_workers(config, SlurmWorkers(config))

@@ -122,7 +122,7 @@ class Tau2AgentWorkflow:
         )
         user, reward = episode.user, float(simulation.reward_info.reward)
         matched = matched_actions(task, simulation.messages)
-        is_eval, version = _training_context()
+        is_eval, group, version = _training_context()
         return Tau2RunInfo(
             domain=config.domain,
             task_id=task.id,
@@ -143,6 +143,7 @@ class Tau2AgentWorkflow:
             simulation=simulation,
             add_thinking_tool=config.add_thinking_tool,
             actions_matched=sum(matched.values()),
+            group=group,
         )
 
     def _at_deadline(self, episode: AsyncOrchestrator) -> None:
@@ -210,12 +211,12 @@ def _areal(module: str):
     return sys.modules.get(f"areal.{module}")
 
 
-def _training_context() -> tuple[bool, int | None]:
-    """Whether this is an evaluation, and the version of the weights that AReaL's rollout engine serves."""
+def _training_context() -> tuple[bool, int | None, int | None]:
+    """Whether this is an evaluation, the group's number, and the version of the weights that AReaL's rollout engine serves."""
     context, worker = _areal("infra.workflow_context"), _areal("infra.rpc.guard.engine_blueprint")
-    is_eval = context.get().is_eval if context else False
+    is_eval, group = (context.get().is_eval, context.get().task_id) if context else (False, None)
     engines = list(worker._engines.values()) if worker else []
-    return is_eval, max((engine.get_version() for engine in engines), default=None)
+    return is_eval, group, max((engine.get_version() for engine in engines), default=None)
 
 
 def track(statistics: dict[str, float]) -> None:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -73,7 +73,10 @@ def start(argv: list[str], kind: type) -> tuple[Any, Path]:
     from areal.api.cli_args import load_expr_config
     from areal.utils.stats_logger import StatsLogger
 
+    key = os.environ.pop("SWANLAB_API_KEY", None)  # AReaL would write it into the config
     config, _ = load_expr_config(argv, kind)
+    if key:
+        os.environ["SWANLAB_API_KEY"] = key
     if config.stats_logger.wandb.mode != "disabled":  # AReaL has wandb log in before it tells it the mode
         os.environ["WANDB_MODE"] = config.stats_logger.wandb.mode
     Path(config.cluster.name_resolve.nfs_record_root).mkdir(parents=True, exist_ok=True)  # AReaL expects it
@@ -95,9 +98,11 @@ def console(log: Path | None) -> Iterator[TextIO]:
     try:
         yield terminal
     except Exception as error:
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-30:])
-        print(f"{tail}\nThe run failed: {error}\nMore in {log}", file=terminal)
+        said = "\n".join(str(error).splitlines()[:4])  # AReaL's errors can have a log of their own in them
+        print(f"{tail}\nThe run failed: {said}\nMore in {log}", file=terminal)
         raise
 
 
@@ -105,7 +110,12 @@ def watch(trainer: Any, folder: Path, terminal: TextIO) -> None:
     """Have the trainer report each of its steps, on the terminal and in the folder's `statistics.jsonl`."""
     from examples.tau2.progress import StepLog
 
-    config = trainer.config
+    config, handler = trainer.config, trainer.recover_handler
+    handler.warn = lambda text: print(text, file=terminal)
+    for text in handler.warnings:
+        handler.warn(text)
+    if trainer.first_step:
+        print(f"going on after step {trainer.first_step}", file=terminal)
     steps = config.total_train_epochs * len(trainer.train_dataloader)
     steps = min(steps, config.total_train_steps or steps)
     trainer.stats_logger = StepLog(trainer.stats_logger, folder / "statistics.jsonl", steps, terminal)

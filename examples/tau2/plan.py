@@ -12,6 +12,7 @@ from typing import Any
 
 from areal.api.alloc_mode import ModelAllocation
 from areal.api.cli_args import TrainDatasetConfig, ValidDatasetConfig, parse_cli_args, to_structured_cfg
+from areal.experimental.openai.proxy.server import DEFAULT_ADMIN_API_KEY
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
@@ -20,6 +21,7 @@ from examples.tau2.dataset import BadTasks, TaskFilter, task_rows
 from examples.tau2.launch import PlanError
 from examples.tau2.llm import describe, probe, user_llm
 from examples.tau2.messages import strip_thinking
+from examples.tau2.recovery import is_on
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
 PROXY_MAX_TOKENS = 32_768  # AReaL 1.0.4's proxy allows a prompt and its answer no more, whatever gconfig says
@@ -106,6 +108,8 @@ def problems(plan: Tau2PPOConfig) -> list[str]:
         allocation,
         storage,
         _agent_mode,
+        keys,
+        recovery,
         _reward_function,
         _trackers,
         _user_simulator,
@@ -356,6 +360,43 @@ def _agent_mode(plan: Tau2PPOConfig) -> Iterator[str]:
         )
 
 
+def keys(plan: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
+    """Keys belong into the environment: options are saved."""
+    tracked, found = plan.stats_logger, {}
+    if isinstance(plan, Tau2PPOConfig):
+        found["rollout.agent.admin_api_key", "TAU2_PROXY_ADMIN_API_KEY (by default it is random)"] = (
+            plan.rollout.agent.admin_api_key != DEFAULT_ADMIN_API_KEY
+        )
+        found["econfig.user_llm_args.api_key", "TAU2_USER_LLM_API_KEY"] = "api_key" in (
+            plan.econfig.user_llm_args or {}
+        )
+    found["stats_logger.wandb.wandb_api_key", "WANDB_API_KEY"] = tracked.wandb.wandb_api_key
+    found["stats_logger.swanlab.api_key", "SWANLAB_API_KEY"] = tracked.swanlab.api_key != os.environ.get(
+        "SWANLAB_API_KEY"
+    )
+    for (option, variable), is_set in found.items():
+        if is_set:
+            yield f"{option} would be saved with the config and sent to trackers; set the environment variable {variable} instead"
+
+
+def recovery(plan: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
+    """What AReaL cannot resume."""
+    recover = plan.recover
+    if not is_on(recover):
+        return
+    if getattr(plan, "critic", None):
+        yield "recover.mode=on with critic: AReaL saves the critic, but does not load it; set recover.mode to off"
+    if not plan.actor.backend.startswith("megatron"):
+        return
+    if not (recover.no_save_optim and recover.no_load_optim):
+        yield (
+            "recover.no_save_optim=false or recover.no_load_optim=false: AReaL cannot save Megatron's optimizer; set both to "
+            "true, and a resumed run starts with Adam's moments at zero"
+        )
+    if plan.actor.megatron.async_save:
+        yield "actor.megatron.async_save=true: nothing tells when a checkpoint to recover from is whole; set it to false"
+
+
 def _reward_function(plan: Tau2PPOConfig) -> Iterator[str]:
     if plan.reward_fn_path:
         try:
@@ -445,6 +486,7 @@ def overview(plan: Tau2PPOConfig | Tau2SFTConfig, rows: dict[str, str]) -> str:
         "length": f"{plan.total_train_epochs} epochs"
         + (f", at most {plan.total_train_steps} steps" if plan.total_train_steps else ""),
         "output": plan.cluster.fileroot,
+        **({"queue": "`squeue --me` shows which jobs wait for nodes"} if plan.scheduler.type == "slurm" else {}),
     }
     return "\n".join(f"{name:>12}  {value}" for name, value in rows.items())
 

@@ -85,7 +85,7 @@ def load_samples(path: Path, tokenizer: "PreTrainedTokenizerFast") -> list["Samp
 
 def problems(plan: "Tau2SFTConfig") -> Iterator[str]:
     """What is wrong with a plan but for its data, a sentence each."""
-    from examples.tau2.plan import allocation, not_positive, storage
+    from examples.tau2.plan import allocation, keys, not_positive, recovery, storage
 
     yield from not_positive(
         {
@@ -102,8 +102,8 @@ def problems(plan: "Tau2SFTConfig") -> Iterator[str]:
     )
     if plan.scheduler.type not in ("local", "slurm"):
         yield f"scheduler.type={plan.scheduler.type}: choose local or slurm"
-    yield from allocation(plan)
-    yield from storage(plan)
+    for problems in (allocation, storage, keys, recovery):
+        yield from problems(plan)
 
 
 def sample_problems(plan: "Tau2SFTConfig", option: str, samples: list["Sample"]) -> Iterator[str]:

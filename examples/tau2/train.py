@@ -70,6 +70,7 @@ def train(argv: list[str]) -> None:
         import_from_string(path)(**workflow(config.gconfig))  # what would fail in every worker fails here
         print("starting the trainer and the inference servers ...", file=terminal)
         with Tau2PPOTrainer(config, train_dataset=train_dataset, valid_dataset=valid_dataset) as trainer:
+            trainer.forget_later_episodes(folder / "generated")
             watch(trainer, folder, terminal)
             trainer.train(
                 workflow=path,

@@ -27,8 +27,8 @@ class Tau2RunInfo:
 
     `task_id` is tau2's or, of a tasks file, `<path>:<row>:<id>`. `simulation` is tau2's own record, reward included.
     `rewards` are those handed to AReaL, by completion id. `failure` says why an `agent_error` ended the episode; `steps` are
-    tau2's; `weight_version` counts AReaL's weight updates (None outside training); `actions_matched` is the share of the
-    expected actions that was done. Times are in seconds.
+    tau2's; `weight_version` counts AReaL's weight updates, and `group` its groups (None outside training); `actions_matched` is
+    the share of the expected actions that was done. Times are in seconds.
     """
 
     domain: str
@@ -48,6 +48,7 @@ class Tau2RunInfo:
     simulation: SimulationRun
     add_thinking_tool: bool = False
     actions_matched: float = 0.0
+    group: int | None = None
 
     @property
     def termination(self) -> str:

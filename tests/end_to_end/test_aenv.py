@@ -5,7 +5,7 @@ import os
 import subprocess
 
 from conftest import aenv_instances
-from test_train import ROOT, command, processes_of
+from stack import ROOT, command, processes_of
 
 
 def test_a_training_step(model, aenv_service, tmp_path):

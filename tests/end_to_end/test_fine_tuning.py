@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train import ROOT, processes_of
+from stack import ROOT, processes_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from examples.tau2 import expert

@@ -5,36 +5,21 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-import psutil
+import httpx
 import pytest
+from areal.utils.network import gethostip
 from safetensors.torch import load_file
+from stack import ROOT, command, folder_of, processes_of
 
 from examples.tau2.dataset import task_rows
 from examples.tau2.trajectory import Tau2RunInfo
 
-ROOT = Path(__file__).parents[2]
 STEPS = 3
-
-
-def command(fileroot: Path, *overrides: str) -> list[str]:
-    return [
-        *(sys.executable, "examples/tau2/train.py", "--config", "examples/tau2/config_cpu.yaml"),
-        *("experiment_name=test", "trial_name=trial", f"cluster.fileroot={fileroot}", *overrides),
-    ]
-
-
-def processes_of(fileroot: Path) -> list[psutil.Process]:
-    """Every process with the run's folder in its command line (all of AReaL's workers) or among their children."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(fileroot) in word for word in process.info["cmdline"] or []) or "sglang" in process.name()
-    ]
+KEY = "of-these-tests-alone"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +39,12 @@ def run(model, tmp_path_factory) -> tuple[Path, str]:
     process = subprocess.Popen(
         command(fileroot, *options, *(f"stats_logger.{tracker}" for tracker in trackers)),
         cwd=ROOT,
-        env={**os.environ, "TRACKIO_DIR": f"{fileroot}/trackio", "HOME": str(fileroot)},  # nobody is logged in there
+        env={
+            **os.environ,
+            "TRACKIO_DIR": f"{fileroot}/trackio",
+            "HOME": str(fileroot),  # nobody is logged in there
+            **dict.fromkeys(("TAU2_PROXY_ADMIN_API_KEY", "SWANLAB_API_KEY", "TAU2_USER_LLM_API_KEY"), KEY),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -68,8 +58,7 @@ def run(model, tmp_path_factory) -> tuple[Path, str]:
 
 @pytest.fixture(scope="module")
 def folder(run) -> Path:
-    (folder,) = run[0].glob("logs/*/test/trial")
-    return folder
+    return folder_of(run[0])
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +112,8 @@ def test_trajectories_agree_with_the_rewards(statistics, trajectories):
     first = [info for info in trajectories if info.weight_version == 0 and not info.is_eval]
     mean = sum(info.reward for info in first) / len(first)
     assert statistics[0]["rollout/episode/reward"] == pytest.approx(mean, abs=1e-6)
+    groups = Counter((info.is_eval, info.group, info.task_id) for info in trajectories)
+    assert len({group[:2] for group in groups}) == len(groups) and set(groups.values()) <= set(range(1, 9))
     for info in trajectories:
         assert info.reward == info.simulation.reward_info.reward
         assert sum(info.rewards.values()) == pytest.approx(
@@ -165,24 +156,35 @@ def test_trackers_have_the_statistics_and_no_key(run, folder, statistics):
         assert b"areal-admin-key" in file.read_bytes()
 
 
-def test_no_key_is_written(folder):
+def test_no_key_is_written(run, folder):
+    assert KEY not in run[1]
+    for path in run[0].rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes()
     for path in folder.rglob("*"):
         if path.suffix in (".json", ".txt", ".jsonl"):
             assert "Bearer" not in path.read_text() and "api_key" not in path.read_text()
 
 
-def test_ctrl_c_ends_every_process(model, tmp_path):
+def test_the_proxy_obeys_one_key_and_ctrl_c_ends_every_process(model, tmp_path):
     process = subprocess.Popen(
         command(tmp_path),
         cwd=ROOT,
+        env={**os.environ, "TAU2_PROXY_ADMIN_API_KEY": KEY},
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # whatever these tests run under
     )
     for line in process.stdout:
-        if line.startswith("training "):
+        if line.startswith("step 1/"):  # the proxy is there
             break
-    assert processes_of(tmp_path)
+    commands = [other.info["cmdline"] for other in processes_of(tmp_path)]
+    assert commands and KEY not in str(commands)
+    workers = [other.environ() for other in processes_of(tmp_path) if "train.py" not in str(other.info["cmdline"])]
+    assert workers and KEY not in str(workers)
+    proxy = next(words for words in commands if "proxy-rollout" in words)
+    url = f"http://{gethostip()}:{proxy[proxy.index('--port') + 1]}/grant_capacity"
+    answers = [httpx.post(url, headers={"Authorization": f"Bearer {key}"}) for key in ("areal-admin-key", KEY)]
+    assert [answer.status_code for answer in answers] == [403, 200]
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert processes_of(tmp_path) == []

@@ -1,0 +1,51 @@
+"""Failures of AReaL's engines, caused by PyTorch's own checkpoints."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from areal.experimental.engine.archon_engine import ArchonPPOActor
+from areal.infra.rpc.guard import engine_blueprint
+from areal.utils.dynamic_import import import_from_string
+
+from examples.tau2 import engines
+
+
+class Saving:
+    """Saves by PyTorch."""
+
+    def save(self, meta) -> None:
+        dcp.save({"x": torch.zeros(3)}, checkpoint_id=meta.path)
+
+    def load(self, meta) -> None:
+        pass
+
+
+class Megatron(engines._Heard, Saving):
+    """Its optimizer has weights of its own."""
+
+    def __init__(self):
+        self.optimizer = SimpleNamespace(reload_model_params=lambda: self.reloaded.append(1))
+        self.reloaded = []
+
+
+def test_workers_find_the_engine_of_each_name():
+    engine = import_from_string("examples.tau2.engines.ArchonPPOActor")
+    assert issubclass(engine, ArchonPPOActor) and engine is import_from_string(f"{engine.__module__}.{engine.__name__}")
+
+
+def test_a_worker_survives_a_save_that_fails_and_says_why(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RuntimeError, match="NotADirectoryError: .*/file/inside"):
+        engine_blueprint._submit_to_engine_thread(
+            "save", Megatron().save, SimpleNamespace(path=f"{tmp_path}/file/inside", with_optim=False)
+        )
+    assert engine_blueprint._submit_to_engine_thread("int", int, "7") == 7
+
+
+@pytest.mark.parametrize("with_optim", [True, False])
+def test_weights_that_are_loaded_alone_reach_the_optimizer(with_optim):
+    engine = Megatron()
+    engine.load(SimpleNamespace(with_optim=with_optim))
+    assert len(engine.reloaded) == (not with_optim)
