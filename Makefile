@@ -9,7 +9,7 @@ TRIAL := $(shell date +run%m%d_%H%M%S)
 # litellm otherwise tries to download its price list when it is imported
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: .venv model demo learn aenv-demo test bench lint clean
+.PHONY: .venv model demo learn aenv-demo chaos test bench lint clean
 
 .venv: $(INSTALLED)
 model: $(MODEL)/recipe.json
@@ -38,10 +38,15 @@ learn: .venv
 aenv-demo: .venv
 	$(PYTHON) -m aenv.examples.tau2_rl.demo $(if $(BASE_URL),--base_url $(BASE_URL)) $(if $(MODEL),--model $(MODEL))
 
+# the report's page is tested in Chromium, the multi-node launch on Slurm
 test: .venv
-	@command -v chromium > /dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; } > /dev/null 2>&1 \
-		|| echo "Without Chromium the report's page is not tested; as root on Debian: apt-get install chromium"
+	@which chromium slurmctld munged > /dev/null \
+		|| { apt-get update && apt-get install -y --no-install-recommends chromium slurm-wlm munge; } > /dev/null 2>&1 \
+		|| echo "Some tests are skipped without Chromium and Slurm; as root on Debian: apt-get install chromium slurm-wlm munge"
 	$(PYTHON) -m pytest
+
+chaos: .venv model
+	$(PYTHON) -m pytest chaos
 
 bench: .venv
 	$(PYTHON) -m benchmarks.episodes
