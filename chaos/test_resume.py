@@ -90,6 +90,17 @@ def test_the_optimizer_has_taken_every_step_once(fileroot, tmp_path):
     assert taken == {STEPS}
 
 
+def test_a_finished_run_that_is_started_again_does_nothing(fileroot):
+    def made() -> set[Path]:
+        """But for what AReaL has begun to play for a step after the last."""
+        return {path for path in folder.rglob("generated/**/*.json") if path.parts[-3:-1] != ("train", str(STEPS))}
+
+    folder = folder_of(fileroot)
+    before, records = made(), (folder / "statistics.jsonl").read_text()
+    run(fileroot, EVALUATED)
+    assert made() == before and (folder / "statistics.jsonl").read_text() == records
+
+
 def test_groups_that_were_under_way_are_played_again_as_a_whole(tmp_path):
     """Of three steps at a time, as in the configs for GPUs."""
     options = ("rollout.max_head_offpolicyness=2", f"total_train_steps={STEPS // 2}")
