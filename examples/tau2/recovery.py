@@ -92,6 +92,7 @@ class Tasks:
 
 
 def is_on(config: RecoverConfig) -> bool:
+    """Whether a run is to be resumed; AReaL has two words for no."""
     return config.mode not in ("disabled", "off")
 
 

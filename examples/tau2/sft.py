@@ -102,8 +102,8 @@ def problems(plan: "Tau2SFTConfig") -> Iterator[str]:
     )
     if plan.scheduler.type not in ("local", "slurm"):
         yield f"scheduler.type={plan.scheduler.type}: choose local or slurm"
-    for problems in (allocation, storage, keys, recovery):
-        yield from problems(plan)
+    for check in (allocation, storage, keys, recovery):
+        yield from check(plan)
 
 
 def sample_problems(plan: "Tau2SFTConfig", option: str, samples: list["Sample"]) -> Iterator[str]:
