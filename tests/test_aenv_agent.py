@@ -171,7 +171,8 @@ def test_the_user_llm_of_the_environment_variables_is_asked_and_its_key_shown_to
 
         async def watched() -> str:
             async with agent.opened({"domain": "mock", "task_id": "create_task_1"}) as conversation:
-                status = await agent._aside(conversation.environment.call_function("tau2_get_status", {}))
+                instance = conversation.environment
+                status = await instance.aside(instance.call_function, "tau2_get_status", {})
                 return json.dumps([status, aenv_instances(aenv_service)])
 
         seen = asyncio.run(watched())
@@ -334,6 +335,25 @@ def test_a_cancelled_episode_is_released(aenv_service):
             )
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+    asyncio.run(cancelled())
+
+
+def test_an_episode_cancelled_before_it_knows_its_instance_is_released(aenv_service):
+    """The service's answer has come, and is not read yet."""
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(
+            run_agent_return_reward(MOCK, base_url="http://127.0.0.1:9", api_key="key", model="m")
+        )
+        while not await asyncio.to_thread(aenv_instances, aenv_service):
+            pass
+        agent._sdk_loop().call_soon_threadsafe(time.sleep, 2)
+        while (await asyncio.to_thread(aenv_instances, aenv_service))[0]["status"] != "Running":
+            pass
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     asyncio.run(cancelled())
 

@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from functools import cache
@@ -141,7 +141,7 @@ def _utf8(text: str | None) -> str | None:
 async def opened(data: dict[str, Any]) -> AsyncIterator["Conversation"]:
     """The conversation of a new instance, which is released in the end, whatever happens."""
     within = float(data.get("timeout") or TIMEOUT) + GRACE
-    environment = Environment(
+    environment = Instance(
         ENVIRONMENT,
         environment_variables=environment_variables(data),
         ttl=f"{within + GRACE:.0f}s",
@@ -153,7 +153,9 @@ async def opened(data: dict[str, Any]) -> AsyncIterator["Conversation"]:
         conversation = Conversation(environment)
         try:
             async with asyncio.timeout(within):
-                await _aside(environment.initialize())
+                # not to be cancelled: an instance whose id the service has sent, and nobody read, would go on
+                await asyncio.shield(environment.aside(environment.initialize))
+                await environment.aside(environment.wait_until_ready)
                 await conversation.open(data)
         except TimeoutError:
             raise RuntimeError(f"the AEnvironment service had no instance ready within {within:g} s") from None
@@ -161,31 +163,48 @@ async def opened(data: dict[str, Any]) -> AsyncIterator["Conversation"]:
     finally:
         try:
             async with asyncio.timeout(GRACE):
-                await _aside(environment.release())
+                await environment.aside(environment.release)
         except TimeoutError:
             logger.warning("the AEnvironment service does not answer; an instance is left to its time to live")
 
 
-async def _aside(call: Coroutine[Any, Any, Any]) -> Any:
-    """Await a call of the SDK, which is made in an event loop of its own: the SDK has a new HTTP client for each call of a
-    function, and each client reads all certificates, 30 to 50 ms in which the rollouts would stand still.
+class Instance(Environment):
+    """The SDK's environment, which makes its calls in an event loop of its own, one at a time."""
 
-    Raises:
-        AEnvError: the SDK's; if the instance said why, with just that.
-    """
+    def __init__(self, *arguments: Any, **keywords: Any):
+        super().__init__(*arguments, **keywords)
+        self._turn = asyncio.Lock()
 
-    async def called() -> Any:
-        try:
-            return await call
-        except AEnvError as error:
-            if asyncio.current_task().cancelling():  # of which the SDK makes an error
-                raise asyncio.CancelledError from error
-            _, said, reason = str(error).partition("Server error: ")
-            if not said:
-                raise
-            raise AEnvError(reason) from None
+    async def wait_for_ready(self, **_: Any) -> None:
+        """Not within `initialize`, as the SDK does: that ends when it is known what will have to be released."""
 
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(called(), _sdk_loop()))
+    async def wait_until_ready(self) -> None:
+        if not self.dummy_instance_ip:
+            await super().wait_for_ready(self._startup_timeout)
+
+    async def aside(self, call: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
+        """Await a call of the SDK without a stop of the rollouts' event loop: the SDK has a new HTTP client for each call of a
+        function, and each client reads all certificates, which takes 30 to 50 ms.
+
+        A call that is cancelled has ended before the next one, the release, begins.
+
+        Raises:
+            AEnvError: the SDK's; if the instance said why, with just that.
+        """
+
+        async def called() -> Any:
+            try:
+                async with self._turn:
+                    return await call(*arguments)
+            except AEnvError as error:
+                if asyncio.current_task().cancelling():  # of which the SDK makes an error
+                    raise asyncio.CancelledError from error
+                _, said, reason = str(error).partition("Server error: ")
+                if not said:
+                    raise
+                raise AEnvError(reason) from None
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(called(), _sdk_loop()))
 
 
 @cache
@@ -234,7 +253,7 @@ class Conversation(RunHooks):
         Raises:
             RuntimeError: the instance plays something else, or has begun.
         """
-        status = await _aside(self.environment.call_function("tau2_get_status", {}))
+        status = await self.environment.aside(self.environment.call_function, "tau2_get_status", {})
         asked = {key: data[key] for key in ("domain", "task_id", "solo_mode") if data.get(key) is not None}
         plays = {key: status[key] for key in asked}
         if plays != asked or status["turns"] or status["done"]:
@@ -252,7 +271,7 @@ class Conversation(RunHooks):
                 "description": tool["description"],
                 "parameters": tool["inputSchema"],
             }
-            for tool in await _aside(self.environment.list_tools())
+            for tool in await self.environment.aside(self.environment.list_tools)
         ]
         self.schemas = [{"type": "function", "function": function} for function in functions]
         self.tools = [
@@ -275,9 +294,8 @@ class Conversation(RunHooks):
         except Exception:
             if not deadline.expired():
                 raise
-        reward = await _aside(
-            self.environment.call_reward({})
-        )  # also past the deadline: the instance has one of its own
+        # also past the deadline: the instance has one of its own
+        reward = await self.environment.aside(self.environment.call_reward, {})
         logger.info("%s after %d steps", reward["failure"] or reward["termination"], reward["steps"])
         return float(reward["total_reward"])
 
@@ -317,13 +335,13 @@ class Conversation(RunHooks):
             "message": text or None,
             "tool_calls": [{"id": call.call_id, "name": call.name, "arguments": call.arguments} for call in calls],
         }
-        self._hear(await _aside(self.environment.call_function("tau2_send_message", turn)))
+        self._hear(await self.environment.aside(self.environment.call_function, "tau2_send_message", turn))
 
     async def call_tool(self, context: ToolContext, arguments: str) -> str:
         """The result of a tool call, as tau2 shows it to the agent."""
         if context.tool_call_id in self._results:
             return self._results.pop(context.tool_call_id)
-        result = await _aside(self.environment.call_tool(context.tool_name, _arguments(arguments)))
+        result = await self.environment.aside(self.environment.call_tool, context.tool_name, _arguments(arguments))
         texts = [part["text"] for part in result.content]
         if result.is_error:
             raise RuntimeError(f"the instance failed: {' '.join(texts)}")
