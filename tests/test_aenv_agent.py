@@ -358,6 +358,31 @@ def test_an_episode_cancelled_before_it_knows_its_instance_is_released(aenv_serv
     asyncio.run(cancelled())
 
 
+def test_a_cancelled_call_of_the_sdk_ends_before_the_next_begins():
+    begun, seen = threading.Event(), []
+
+    async def ends_slowly() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.2)
+            seen.append("cancelled")
+
+    async def next_call() -> None:
+        seen.append("next")
+
+    async def calls() -> None:
+        instance = agent.Instance(agent.ENVIRONMENT)
+        task = asyncio.create_task(instance.aside(ends_slowly))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        await instance.aside(next_call)
+
+    asyncio.run(calls())
+    assert seen == ["cancelled", "next"]
+
+
 def test_the_sdk_does_not_stop_the_callers_event_loop(aenv_service, monkeypatch):
     """Reading certificates, as it does for each call, takes 30 ms and more."""
     threads = set()
