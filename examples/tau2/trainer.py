@@ -5,6 +5,7 @@ The proxy gets a secret.
 
 import os
 import secrets
+import socket
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from areal import PPOTrainer, SFTTrainer
 from areal.api.cli_args import InferenceEngineConfig, TrainDatasetConfig
 from areal.infra.scheduler.exceptions import WorkerFailedError
 from areal.utils.data import collate_samples_to_list
+from areal.utils.network import format_hostport, split_hostport
 
 from examples.tau2 import engines
 from examples.tau2.recovery import Checkpoints, Tasks, forget_later_episodes, is_on
@@ -26,6 +28,7 @@ from examples.tau2.watchdog import watchdog
 ADMIN_API_KEY = "TAU2_PROXY_ADMIN_API_KEY"
 START_TIMEOUT = 600.0  # seconds until a proxy listens; AReaL's 60 are not enough on a busy machine
 PATIENCE = 20  # batches of groups of which not one is accepted
+CONNECT_TIMEOUT = 5.0  # seconds
 
 areal.trainer.rl_trainer.RecoverHandler = areal.trainer.sft_trainer.RecoverHandler = Checkpoints
 
@@ -120,6 +123,7 @@ class Tau2PPOTrainer(_Resumed, PPOTrainer):
     def __init__(self, config: Tau2PPOConfig, **datasets: Any):
         self._admin_api_key = os.environ.pop(ADMIN_API_KEY, None) or secrets.token_urlsafe(32)
         self._accepted = self._rejected = 0  # groups, when the last one was accepted
+        self._reached: set[str] = set()  # addresses
         super().__init__(config, **datasets)
         self.train_dataloader.unfinished = self._is_under_way
         self.rollout._task_id_generator._task_cnt = self.train_dataloader.count
@@ -130,11 +134,27 @@ class Tau2PPOTrainer(_Resumed, PPOTrainer):
             forget_later_episodes(generated, self.first_step, self.train_dataloader.under_way)
 
     def _complaint(self) -> str | None:
+        dead = self._dead_server()  # first: what the scheduler then knows of its worker or job explains it
+        return super()._complaint() or dead or self._all_rejected()
+
+    def _dead_server(self) -> str | None:
+        """AReaL goes on to send it its share of the groups, which are rejected, until it cannot update its weights."""
+        servers = {format_hostport(info.host, info.port): "SGLang" for info in self.rollout.server_infos}
+        for rollout in filter(None, (self.rollout, self.eval_rollout)):
+            servers |= {url.removeprefix("http://"): "the proxy" for url in rollout.proxy_addrs}
+        for address, what in servers.items():
+            if _is_there(address):
+                self._reached.add(address)
+            elif address in self._reached:
+                return f"{what} at {address} has ended: nothing listens there any more"
+        return None
+
+    def _all_rejected(self) -> str | None:
         now = self.rollout.staleness_manager.get_stats()
         if self._accepted != now.accepted:
             self._accepted, self._rejected = now.accepted, now.rejected
         if now.rejected - self._rejected < PATIENCE * self.config.train_dataset.batch_size:
-            return super()._complaint()
+            return None
         return (
             f"the last {now.rejected - self._rejected} groups were all rejected: each had an episode that says nothing about "
             "the agent (EpisodeRejected, in the log, says why), or equal rewards (group_filter)"
@@ -161,3 +181,14 @@ class Tau2PPOTrainer(_Resumed, PPOTrainer):
         rollout_config = deepcopy(rollout_config)
         rollout_config.agent.admin_api_key = self._admin_api_key
         return super()._init_rollout(rollout_config, *args, **kwargs)
+
+
+def _is_there(address: str) -> bool:
+    """Unless its machine says that nothing listens there: no answer can be that of a busy server, or the network's."""
+    try:
+        socket.create_connection(split_hostport(address), CONNECT_TIMEOUT).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        pass
+    return True
