@@ -8,28 +8,36 @@ import pytest
 
 from tests.stack import command, folder_of, processes_of, start, wait_for
 
-# by words of their command lines
-KILLED = {"SGLang": "sglang", "the proxy": "proxy_rollout_server", "the rollout worker": "--role rollout "}
+OPTIONS = ("total_train_steps=1000", "actor.path=.cache/tiny-qwen3", "run_timeout=1200", "group_filter=false")
 
 
-@pytest.mark.parametrize("what", KILLED)
-def test_the_run_ends_and_nobody_is_scored_for_it(what, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "servers, what, words, cause",  # `words` are in the command lines of what is killed
+    [
+        (1, "SGLang", "sglang::scheduler", "SGLang at "),
+        (2, "one of two SGLangs", "sglang::scheduler", "SGLang at "),
+        (1, "the proxy", "proxy_rollout_server", "the proxy at "),
+        (1, "the rollout worker", "--role rollout ", "worker rollout/0 has ended with exit code -9"),
+    ],
+)
+def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, tmp_path, capsys):
     output = tmp_path / "printed"
-    options = ("total_train_steps=1000", "actor.path=.cache/tiny-qwen3", "run_timeout=1200", "group_filter=false")
-    process = start(command(tmp_path, *options), output)
+    process = start(command(tmp_path, *OPTIONS, f"rollout.backend=sglang:d{servers}"), output)
     wait_for("step 1/", process, output)
     generated = folder_of(tmp_path) / "generated"
     while not any(generated.glob("train/1/*.json")):
         assert process.poll() is None, output.read_text()
         time.sleep(0.1)
     killed = time.time()
-    for victim in processes_of(tmp_path):
+    victims = [process for process in processes_of(tmp_path) if words in " ".join(process.info["cmdline"])]
+    assert len(victims) >= servers
+    for victim in victims[: len(victims) // servers]:
         with suppress(psutil.NoSuchProcess):  # some end with another
-            if KILLED[what] in " ".join(victim.cmdline()):
-                victim.kill()
+            victim.kill()
     assert process.wait(600) not in (0, 124), output.read_text()
     seconds = time.time() - killed
-    assert "The run failed:" in output.read_text() and processes_of(tmp_path) == []
-    assert max(path.stat().st_mtime for path in generated.rglob("*.json")) < killed + 1
+    assert f"The run failed: {cause}" in output.read_text() and processes_of(tmp_path) == []
+    if servers == 1:
+        assert max(path.stat().st_mtime for path in generated.rglob("*.json")) < killed + 1
     with capsys.disabled():
         print(f"\n{what} killed: the run ended after {seconds:.0f} s; {output.read_text().splitlines()[-2:]}")

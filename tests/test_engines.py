@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from areal.api.cli_args import InferenceEngineConfig
 from areal.experimental.engine.archon_engine import ArchonPPOActor
 from areal.infra.rpc.guard import engine_blueprint
 from areal.utils.dynamic_import import import_from_string
+from scripted import LLMServer
 
 from examples.tau2 import engines
 
@@ -49,3 +51,20 @@ def test_weights_that_are_loaded_alone_reach_the_optimizer(with_optim):
     engine = Megatron()
     engine.load(SimpleNamespace(with_optim=with_optim))
     assert len(engine.reloaded) == (not with_optim)
+
+
+@pytest.mark.parametrize("module, groups", [("areal.engine", 1), ("examples.tau2.engines", 2)])
+def test_a_worker_that_rolls_out_leaves_it_to_its_controller_how_many_groups(module, groups):
+    """In a batch of two, one of two workers can be sent both: the other one's was rejected."""
+    config = InferenceEngineConfig(
+        backend="sglang:d2",
+        consumer_batch_size=2,
+        max_concurrent_rollouts=2,
+        max_head_offpolicyness=0,
+        setup_timeout=10,
+    )
+    engine = import_from_string(f"{module}.RemoteSGLangEngine")(config)
+    with LLMServer(lambda _: None) as server:
+        engine.initialize(addr=server.base_url.removeprefix("http://").removesuffix("/v1"))
+    assert engine.workflow_executor.get_capacity() == groups
+    engine.destroy()

@@ -31,6 +31,8 @@ PATIENCE = 20  # batches of groups of which not one is accepted
 CONNECT_TIMEOUT = 5.0  # seconds
 
 areal.trainer.rl_trainer.RecoverHandler = areal.trainer.sft_trainer.RecoverHandler = Checkpoints
+areal.trainer.rl_trainer.RemoteSGLangEngine = engines.RemoteSGLangEngine
+areal.trainer.rl_trainer.RemotevLLMEngine = engines.RemotevLLMEngine
 
 
 class _Resumed:
@@ -138,7 +140,7 @@ class Tau2PPOTrainer(_Resumed, PPOTrainer):
         return super()._complaint() or dead or self._all_rejected()
 
     def _dead_server(self) -> str | None:
-        """AReaL goes on to send it its share of the groups, which are rejected, until it cannot update its weights."""
+        """AReaL goes on to send it its share of the groups, each of which is rejected."""
         servers = {format_hostport(info.host, info.port): "SGLang" for info in self.rollout.server_infos}
         for rollout in filter(None, (self.rollout, self.eval_rollout)):
             servers |= {url.removeprefix("http://"): "the proxy" for url in rollout.proxy_addrs}
