@@ -1,4 +1,6 @@
-"""A process that plays a part in rollouts is killed in the middle of one: the run ends soon, and says why."""
+"""A process that plays a part in rollouts is killed in the middle of one: the run ends soon, and says why. If none is, and
+only some groups are rejected, it goes on.
+"""
 
 import time
 from contextlib import suppress
@@ -8,7 +10,7 @@ import pytest
 
 from tests.stack import command, folder_of, processes_of, start, wait_for
 
-OPTIONS = ("total_train_steps=1000", "actor.path=.cache/tiny-qwen3", "run_timeout=1200", "group_filter=false")
+OPTIONS = ("actor.path=.cache/tiny-qwen3", "run_timeout=1200")
 
 
 @pytest.mark.parametrize(
@@ -22,7 +24,8 @@ OPTIONS = ("total_train_steps=1000", "actor.path=.cache/tiny-qwen3", "run_timeou
 )
 def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, tmp_path, capsys):
     output = tmp_path / "printed"
-    process = start(command(tmp_path, *OPTIONS, f"rollout.backend=sglang:d{servers}"), output)
+    options = (*OPTIONS, "total_train_steps=1000", "group_filter=false", f"rollout.backend=sglang:d{servers}")
+    process = start(command(tmp_path, *options), output)
     wait_for("step 1/", process, output)
     generated = folder_of(tmp_path) / "generated"
     while not any(generated.glob("train/1/*.json")):
@@ -41,3 +44,19 @@ def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, t
         assert max(path.stat().st_mtime for path in generated.rglob("*.json")) < killed + 1
     with capsys.disabled():
         print(f"\n{what} killed: the run ended after {seconds:.0f} s; {output.read_text().splitlines()[-2:]}")
+
+
+def test_rejected_groups_of_two_workers_are_played_anew(tmp_path, capsys):
+    output = tmp_path / "printed"
+    options = (
+        *OPTIONS,
+        "total_train_steps=6",
+        "rollout.backend=sglang:d2",
+        "gconfig.n_samples=2",
+        "evaluator.freq_steps=null",
+    )
+    assert start(command(tmp_path, *options), output).wait(1200) == 0, output.read_text()
+    played = len([*(folder_of(tmp_path) / "generated").glob("train/*/*.json")]) // 2
+    assert played > 6 * 6
+    with capsys.disabled():
+        print(f"\n6 steps of 6 groups: {played} groups played")
