@@ -48,13 +48,7 @@ def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, t
 
 def test_rejected_groups_of_two_workers_are_played_anew(tmp_path, capsys):
     output = tmp_path / "printed"
-    options = (
-        *OPTIONS,
-        "total_train_steps=6",
-        "rollout.backend=sglang:d2",
-        "gconfig.n_samples=2",
-        "evaluator.freq_steps=null",
-    )
+    options = (*OPTIONS, "total_train_steps=6", "rollout.backend=sglang:d2", "gconfig.n_samples=2")
     assert start(command(tmp_path, *options), output).wait(1200) == 0, output.read_text()
     played = len([*(folder_of(tmp_path) / "generated").glob("train/*/*.json")]) // 2
     assert played > 6 * 6
