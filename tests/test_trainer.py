@@ -1,4 +1,5 @@
 import socket
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +31,13 @@ def manager() -> StalenessManager:
     return StalenessManager(version, max_concurrent_rollouts=8, consumer_batch_size=8, max_staleness=0)
 
 
+@pytest.fixture
+def listeners() -> Iterator[list[socket.socket]]:
+    """In place of SGLang and the proxy."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as proxy:
+        yield [server, proxy]
+
+
 def test_a_run_whose_groups_are_all_rejected_is_a_complaint(manager):
     trainer = trainer_of(manager, 1, 2)
 
@@ -46,8 +54,7 @@ def test_a_run_whose_groups_are_all_rejected_is_a_complaint(manager):
     assert complaints[-1].startswith(f"the last {PATIENCE * BATCH} groups were all rejected: ")
 
 
-def test_a_server_that_has_ended_is_a_complaint(manager):
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+def test_a_server_that_has_ended_is_a_complaint(manager, listeners):
     ports = [listener.getsockname()[1] for listener in listeners]
     trainer = trainer_of(manager, *ports)
     assert trainer._complaint() is None
@@ -60,8 +67,7 @@ def test_a_server_that_was_never_reached_is_no_complaint(manager):
     assert trainer_of(manager, 1, 2)._complaint() is None
 
 
-def test_what_the_scheduler_knows_of_a_lost_worker_explains_its_server(manager):
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+def test_what_the_scheduler_knows_of_a_lost_worker_explains_its_server(manager, listeners):
     trainer = trainer_of(manager, *(listener.getsockname()[1] for listener in listeners))
     assert trainer._complaint() is None
     for listener in listeners:
