@@ -33,9 +33,10 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 
 from benchmarks.llm_server import serve
-from examples.tau2 import agent, environment, llm
+from examples.tau2 import agent
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.environment import registry
+from examples.tau2.episode import environment, llm
+from examples.tau2.episode.environment import registry
 from tests.scripted import ground_truth, say
 
 DOMAINS = ("airline", "retail", "telecom")

@@ -5,7 +5,7 @@ import json
 import re
 from multiprocessing.connection import Connection
 
-from examples.tau2 import environment
+from examples.tau2.episode import environment
 from tests.scripted import ground_truth
 
 KEY = re.compile(rb"authorization: bearer ([^\r]+)", re.IGNORECASE)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from examples.tau2 import environment, report
+from examples.tau2 import report
 from examples.tau2.agent import Tau2AgentWorkflow
+from examples.tau2.episode import environment
 from tests.scripted import ground_truth, replay
 
 SIZES = (50, 5000)

@@ -59,21 +59,21 @@ from areal.experimental.engine.archon_engine import ArchonPPOActor
 from areal.infra.platforms import current_platform
 from areal.models.tree_attn.tree import _greedy_build_tries
 from areal.utils.data import concat_padded_tensors
-from areal_proxy import Proxy, tool_call
-from scripted import LLMServer, say
 from tau2.data_model.tasks import Task
 from tau2.environment.toolkit import ToolType
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast, Qwen3Config
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from examples.tau2 import environment
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.cpu.tokenizer import in_chat_format
-from examples.tau2.dataset import task_rows
-from examples.tau2.launch import PlanError, forced
-from examples.tau2.plan import load_plan
-from examples.tau2.supervisor import PR_SET_PDEATHSIG, prctl
+from examples.tau2.data.dataset import task_rows
+from examples.tau2.episode import environment
+from examples.tau2.training.launch import PlanError, forced
+from examples.tau2.training.plan import load_plan
+from examples.tau2.training.supervisor import PR_SET_PDEATHSIG, prctl
 from examples.tau2.utils import Tau2PPOConfig
+from tests.areal_proxy import Proxy, tool_call
+from tests.scripted import LLMServer, say
 
 Sample = dict[
     str, torch.Tensor

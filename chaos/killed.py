@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from examples.tau2 import train
-from examples.tau2.launch import Job, launch
+from examples.tau2.training.launch import Job, launch
 
 
 def check(argv: list[str]) -> Job:

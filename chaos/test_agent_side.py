@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from openai._models import construct_type
 from openai.types.chat import ChatCompletion
 
-from examples.tau2 import environment
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.trajectory import Tau2RunInfo
+from examples.tau2.episode import environment
+from examples.tau2.episode.trajectory import Tau2RunInfo
 from tests.scripted import ground_truth, say
 
 EPISODES, TURNS = 2_000, 2_500  # of each domain

@@ -10,8 +10,8 @@ import numpy as np
 import psutil
 
 from benchmarks.llm_server import serve
-from examples.tau2 import environment
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
+from examples.tau2.episode import environment
 
 DOMAINS = ("airline", "retail")
 CONCURRENT = 1000

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
-from examples.tau2.trajectory import Tau2RunInfo
+from examples.tau2.episode.trajectory import Tau2RunInfo
 from tests.stack import PATIENCE, command, folder_of, processes_of, start
 
 STEPS = 12

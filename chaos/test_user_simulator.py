@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from examples.tau2 import environment, llm
 from examples.tau2.agent import Tau2AgentWorkflow
+from examples.tau2.episode import environment, llm
 from tests.scripted import ground_truth, replay, say
 
 TASK = "create_task_1"

@@ -13,7 +13,7 @@ from tau2.data_model.tasks import Task
 from tau2.environment.environment import Environment
 from tau2.registry import registry
 
-from examples.tau2 import environment
+from examples.tau2.episode import environment
 
 KINDS = [("mock", False), ("mock", True), ("airline", False), ("retail", False), ("telecom", False), ("telecom", True)]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.pop("TAU2_DATA_DIR", None)
-sys.path.insert(0, str(Path(__file__).parent))
 
 import httpx
 import pytest

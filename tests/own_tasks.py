@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from examples.tau2 import environment
+from examples.tau2.episode import environment
 
 EMPTY = {
     "airline": {"flights": {}, "users": {}, "reservations": {}},

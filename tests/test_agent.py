@@ -13,14 +13,14 @@ from areal.infra import workflow_context
 from areal.infra.remote_inf_engine import GroupedRolloutWorkflow
 from areal.utils import stats_tracker
 from areal.utils.data import concat_padded_tensors
-from areal_proxy import Proxy, tool_call
-from calls import base_tasks, stock
-from own_tasks import entry, mock_db, mock_entry, write
-from scripted import LLMServer, ground_truth, in_turn, replay, say
 
 from examples.tau2 import agent as agent_module
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow, has_mixed_rewards
-from examples.tau2.trajectory import Tau2RunInfo
+from examples.tau2.episode.trajectory import Tau2RunInfo
+from tests.areal_proxy import Proxy, tool_call
+from tests.calls import base_tasks, stock
+from tests.own_tasks import entry, mock_db, mock_entry, write
+from tests.scripted import LLMServer, ground_truth, in_turn, replay, say
 
 CREATE = tool_call("create_task", '{"user_id": "user_1", "title": "Important Meeting"}')
 DONE = tool_call("done", "{}")

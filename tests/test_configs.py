@@ -18,7 +18,7 @@ from areal.trainer.ppo.actor import PPOActor
 from omegaconf.errors import ConfigKeyError
 from sglang.srt.server_args import ServerArgs
 
-from examples.tau2.slurm import SlurmWorkers
+from examples.tau2.training.slurm import SlurmWorkers
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
 FOLDER = Path(__file__).parents[1] / "examples/tau2"

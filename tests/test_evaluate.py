@@ -10,13 +10,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from own_tasks import EMPTY, entry, mock_db, mock_entry, write
-from scripted import LLMServer, ground_truth, in_turn, say
 from tau2.data_model.simulation import Results
 from tau2.metrics.agent_metrics import compute_metrics
 
-from examples.tau2 import environment, evaluate
-from examples.tau2.dataset import task_rows
+from examples.tau2 import evaluate
+from examples.tau2.data.dataset import task_rows
+from examples.tau2.episode import environment
+from tests.own_tasks import EMPTY, entry, mock_db, mock_entry, write
+from tests.scripted import LLMServer, ground_truth, in_turn, say
 
 IDS = [row["task_id"] for row in task_rows("mock", "tau2/base", True)]
 TICKETS = [environment.find_task("mock", id).ticket for id in IDS]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from openai.types.chat import ChatCompletion
-from own_tasks import mock_db, mock_entry, write
-from scripted import in_turn, say
 
-from examples.tau2 import environment, expert
+from examples.tau2 import expert
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.turns import Turn, read_turns
+from examples.tau2.data.turns import Turn, read_turns
+from examples.tau2.episode import environment
+from tests.own_tasks import mock_db, mock_entry, write
+from tests.scripted import in_turn, say
 
 CREATE = ("create_task", {"user_id": "user_1", "title": "Important Meeting"})
 SOLO = {"domain": "mock", "solo_mode": True}

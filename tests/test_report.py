@@ -10,13 +10,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from own_tasks import mock_entry, write
 from playwright.sync_api import expect, sync_playwright
-from scripted import ground_truth, replay, say
 
-from examples.tau2 import environment, report, tasks
+from examples.tau2 import report
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.trajectory import Tau2RunInfo, write_trajectory
+from examples.tau2.data import tasks
+from examples.tau2.episode import environment
+from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
+from tests.own_tasks import mock_entry, write
+from tests.scripted import ground_truth, replay, say
 
 TASKS = ("create_task_1", "update_task_1")
 HOSTILE = "<img src=x onerror=hacked=1></script><script>hacked=2</script><!-- \u2028 <b>bold</b> [[7*7]]"

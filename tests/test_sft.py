@@ -5,14 +5,15 @@ import json
 from pathlib import Path
 
 import pytest
-from areal_proxy import Proxy, tool_call
-from scripted import LLMServer, in_turn, say
 
-from examples.tau2 import environment, expert
+from examples.tau2 import expert
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.cpu.tokenizer import train_tokenizer
-from examples.tau2.launch import PlanError
+from examples.tau2.episode import environment
 from examples.tau2.sft import check, load_samples
+from examples.tau2.training.launch import PlanError
+from tests.areal_proxy import Proxy, tool_call
+from tests.scripted import LLMServer, in_turn, say
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "examples/tau2/config_sft_cpu.yaml"

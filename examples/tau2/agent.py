@@ -17,13 +17,14 @@ from typing import Any
 
 import httpx
 
-from examples.tau2 import environment, tasks
-from examples.tau2.config import Tau2EnvConfig
-from examples.tau2.dataset import TaskFilter, task_rows
-from examples.tau2.llm import CallLLM, agent_llm, describe, shared_client, ssl_context, user_llm
-from examples.tau2.reward import completion_rewards, evaluate, matched_actions, shaped_reward
-from examples.tau2.simulation import AsyncOrchestrator
-from examples.tau2.trajectory import Tau2RunInfo, write_trajectory
+from examples.tau2.data import tasks
+from examples.tau2.data.dataset import TaskFilter, task_rows
+from examples.tau2.episode import environment
+from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.llm import CallLLM, agent_llm, describe, shared_client, ssl_context, user_llm
+from examples.tau2.episode.reward import completion_rewards, evaluate, matched_actions, shaped_reward
+from examples.tau2.episode.simulation import AsyncOrchestrator
+from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
 
 logger = logging.getLogger(__name__)
 

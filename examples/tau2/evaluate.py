@@ -39,12 +39,13 @@ from tau2.environment.environment import EnvironmentInfo
 from tau2.metrics.agent_metrics import compute_metrics, get_tasks_pass_hat_k, is_successful
 from tau2.run import get_info
 
-from examples.tau2 import environment, tasks
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
-from examples.tau2.config import Tau2EnvConfig
-from examples.tau2.dataset import BadTasks, is_tasks_file, located, task_rows
-from examples.tau2.llm import CallLLM, agent_llm, describe, policy, probe, provider_llm, shared_client
-from examples.tau2.trajectory import Tau2RunInfo
+from examples.tau2.data import tasks
+from examples.tau2.data.dataset import BadTasks, is_tasks_file, located, task_rows
+from examples.tau2.episode import environment
+from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.llm import CallLLM, agent_llm, describe, policy, probe, provider_llm, shared_client
+from examples.tau2.episode.trajectory import Tau2RunInfo
 
 RESAMPLES = 10_000  # of the tasks, for a confidence interval
 SHOWN_K = 8  # pass^k of more trials are in summary.json

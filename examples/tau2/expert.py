@@ -32,15 +32,16 @@ from openai.types.chat import ChatCompletion
 from tau2.data_model.message import AssistantMessage, UserMessage
 from tau2.data_model.tasks import Task
 
-from examples.tau2 import environment, tasks
-from examples.tau2.config import Tau2EnvConfig
-from examples.tau2.dataset import task_rows
-from examples.tau2.messages import assistant_entry, to_openai
-from examples.tau2.reward import evaluate
-from examples.tau2.simulation import AsyncOrchestrator
-from examples.tau2.tasks import TaskRow
-from examples.tau2.trajectory import Tau2RunInfo
-from examples.tau2.turns import write_turns
+from examples.tau2.data import tasks
+from examples.tau2.data.dataset import task_rows
+from examples.tau2.data.tasks import TaskRow
+from examples.tau2.data.turns import write_turns
+from examples.tau2.episode import environment
+from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.messages import assistant_entry, to_openai
+from examples.tau2.episode.reward import evaluate
+from examples.tau2.episode.simulation import AsyncOrchestrator
+from examples.tau2.episode.trajectory import Tau2RunInfo
 
 STOP = "###STOP###"  # a user's last word, to tau2
 

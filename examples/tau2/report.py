@@ -38,9 +38,10 @@ tau2_logger.disable("tau2")  # it says a lot when imported, and warns of each ex
 from tau2.data_model.message import Message
 from tau2.data_model.tasks import Task
 
-from examples.tau2 import comparison, tasks
-from examples.tau2.simulation import AgentTurn
-from examples.tau2.trajectory import TERMINATIONS, Tau2RunInfo
+from examples.tau2.data import tasks
+from examples.tau2.episode.simulation import AgentTurn
+from examples.tau2.episode.trajectory import TERMINATIONS, Tau2RunInfo
+from examples.tau2.viewer import comparison
 
 EPISODES = 5000  # in a page: 20 MB of airline's
 CHUNK = 1 << 20  # bytes of conversations that are compressed together
@@ -415,7 +416,7 @@ def write(folder: Path, output: Path | None = None, limit: int = EPISODES) -> Pa
     if summary.get("episodes") != len(found):  # it is of others: the evaluation goes on, or was of some of the tasks
         summary = {}
     charts = training_charts(records) if records else evaluation_charts(rows, summary)
-    templates = Environment(loader=FileSystemLoader(Path(__file__).parent / "page"), autoescape=True)
+    templates = Environment(loader=FileSystemLoader(Path(__file__).parent / "viewer/page"), autoescape=True)
     page = templates.get_template("report.html").stream(
         title=" / ".join(folder.resolve().parts[-2:]).encode("utf-8", "replace").decode(),
         time=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":  # import from the repository's root, here and in AReaL's workers, which inherit this path
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from examples.tau2.launch import Job, PlanError, console, launch, start, tell_results, watch
+from examples.tau2.training.launch import Job, PlanError, console, launch, start, tell_results, watch
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
-    from examples.tau2.turns import Turn
+    from examples.tau2.data.turns import Turn
     from examples.tau2.utils import Tau2SFTConfig
 
     Sample = dict[str, torch.Tensor]  # input_ids, int64, and loss_mask, bool: [tokens of prompt and answer]
@@ -34,7 +34,7 @@ def check(argv: list[str]) -> Job:
     """
     from areal.utils.hf_utils import load_hf_tokenizer
 
-    from examples.tau2.plan import is_placeholder, load_plan
+    from examples.tau2.training.plan import is_placeholder, load_plan
     from examples.tau2.utils import Tau2SFTConfig
 
     plan, found = load_plan(argv, Tau2SFTConfig)
@@ -72,8 +72,8 @@ def load_samples(path: Path, tokenizer: "PreTrainedTokenizerFast") -> list["Samp
     """
     import torch
 
-    from examples.tau2.rendering import render_turn
-    from examples.tau2.turns import read_turns
+    from examples.tau2.data.rendering import render_turn
+    from examples.tau2.data.turns import read_turns
 
     def sample(turn: "Turn") -> "Sample":
         prompt, answer = render_turn(tokenizer, turn.messages, turn.tools, turn.answer)
@@ -85,7 +85,7 @@ def load_samples(path: Path, tokenizer: "PreTrainedTokenizerFast") -> list["Samp
 
 def problems(plan: "Tau2SFTConfig") -> Iterator[str]:
     """What is wrong with a plan but for its data, a sentence each."""
-    from examples.tau2.plan import allocation, keys, not_positive, recovery, storage
+    from examples.tau2.training.plan import allocation, keys, not_positive, recovery, storage
 
     yield from not_positive(
         {
@@ -139,7 +139,7 @@ def saving_problems(plan: "Tau2SFTConfig", samples: list["Sample"]) -> Iterator[
 
 def summary(plan: "Tau2SFTConfig", train_dataset: list["Sample"], valid_dataset: list["Sample"] | None) -> str:
     """The resolved plan, for human readers."""
-    from examples.tau2.plan import overview
+    from examples.tau2.training.plan import overview
 
     def turns(dataset, samples: list["Sample"]) -> str:
         tokens = sum(len(sample["input_ids"]) for sample in samples)
@@ -157,7 +157,7 @@ def summary(plan: "Tau2SFTConfig", train_dataset: list["Sample"], valid_dataset:
 
 def train(argv: list[str], train_dataset: list["Sample"], valid_dataset: list["Sample"] | None) -> None:
     """Run AReaL's trainer from its config to its end."""
-    from examples.tau2.trainer import Tau2SFTTrainer
+    from examples.tau2.training.trainer import Tau2SFTTrainer
     from examples.tau2.utils import Tau2SFTConfig
 
     config, folder = start(argv, Tau2SFTConfig)

@@ -11,7 +11,7 @@ from pathlib import Path
 if __name__ == "__main__":  # import from the repository's root, here and in AReaL's workers, which inherit this path
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from examples.tau2.launch import Job, PlanError, console, launch, start, tell_results, watch
+from examples.tau2.training.launch import Job, PlanError, console, launch, start, tell_results, watch
 
 WORKFLOW = "examples.tau2.agent.Tau2AgentWorkflow"
 REWARD_FN_WORKFLOW = "aenv.examples.tau2_rl.workflow.RewardFnWorkflow"
@@ -23,7 +23,7 @@ def check(argv: list[str]) -> Job:
     Raises:
         PlanError: with all that is wrong.
     """
-    from examples.tau2.plan import load_plan, problems, summary
+    from examples.tau2.training.plan import load_plan, problems, summary
     from examples.tau2.utils import Tau2PPOConfig
 
     plan, found = load_plan(argv, Tau2PPOConfig)
@@ -39,8 +39,8 @@ def train(argv: list[str]) -> None:
     from areal.api.cli_args import GenerationHyperparameters
     from areal.utils.dynamic_import import import_from_string
 
-    from examples.tau2.dataset import located, tau2_dataset
-    from examples.tau2.trainer import Tau2PPOTrainer
+    from examples.tau2.data.dataset import located, tau2_dataset
+    from examples.tau2.training.trainer import Tau2PPOTrainer
     from examples.tau2.utils import Tau2PPOConfig
 
     config, folder = start(argv, Tau2PPOConfig)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import tau2.utils.llm_utils
 from areal.api.cli_args import PPOConfig, SFTConfig
 
-from examples.tau2.config import Tau2EnvConfig
-from examples.tau2.llm import response_cost
-from examples.tau2.trajectory import Tau2RunInfo
+from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.llm import response_cost
+from examples.tau2.episode.trajectory import Tau2RunInfo
 
 __all__ = ["Tau2EnvConfig", "Tau2PPOConfig", "Tau2RunInfo", "Tau2SFTConfig"]
 

@@ -4,8 +4,8 @@ import json
 import os
 import subprocess
 
-from conftest import aenv_instances
-from stack import ROOT, command, processes_of
+from tests.conftest import aenv_instances
+from tests.stack import ROOT, command, processes_of
 
 
 def test_a_training_step(model, aenv_service, tmp_path):

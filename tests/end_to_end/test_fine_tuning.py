@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from stack import ROOT, processes_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from examples.tau2 import expert
-from examples.tau2.plan import load_plan, problems
 from examples.tau2.sft import load_samples
+from examples.tau2.training.plan import load_plan, problems
+from tests.stack import ROOT, processes_of
 
 EPOCHS = 6
 

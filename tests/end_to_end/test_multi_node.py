@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from slurm_cluster import ask, cluster, missing
-from stack import PATIENCE, ROOT, command, folder_of, start, wait_for
+
+from tests.slurm_cluster import ask, cluster, missing
+from tests.stack import PATIENCE, ROOT, command, folder_of, start, wait_for
 
 STEPS = 2
 # in place of apptainer, which Debian does not have: runs the command with the variables, and notes its other arguments

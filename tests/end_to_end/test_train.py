@@ -13,10 +13,10 @@ import httpx
 import pytest
 from areal.utils.network import gethostip
 from safetensors.torch import load_file
-from stack import ROOT, command, folder_of, processes_of
 
-from examples.tau2.dataset import task_rows
-from examples.tau2.trajectory import Tau2RunInfo
+from examples.tau2.data.dataset import task_rows
+from examples.tau2.episode.trajectory import Tau2RunInfo
+from tests.stack import ROOT, command, folder_of, processes_of
 
 STEPS = 3
 KEY = "of-these-tests-alone"

@@ -44,8 +44,8 @@ from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessa
 
 from aenv import AEnvError
 from aenv.core.environment import Environment
-from examples.tau2.config import VARIABLES
-from examples.tau2.llm import describe, policy_failure, shared_client
+from examples.tau2.episode.config import VARIABLES
+from examples.tau2.episode.llm import describe, policy_failure, shared_client
 
 logger = logging.getLogger("tau2_rl")  # not under `aenv`, where the SDK has a handler of its own
 logging.getLogger("aenv").setLevel(logging.WARNING)  # at INFO the SDK prints the user LLM's API key
@@ -73,7 +73,7 @@ async def run_agent_return_reward(
     """Play the episode `data` and return tau2's reward, 0.0 to 1.0.
 
     Args:
-        data: `task_id`, and any field of `examples.tau2.config.Tau2EnvConfig`. Unless it says otherwise, the user LLM is
+        data: `task_id`, and any field of `examples.tau2.episode.config.Tau2EnvConfig`. Unless it says otherwise, the user LLM is
             that of the environment variables `USER_LLM`, and the episode is played solo if there is none.
         base_url, api_key, http_client: of the policy's server; openai's environment variables where None.
         model: of the policy; None: `OPENAI_DEFAULT_MODEL`.

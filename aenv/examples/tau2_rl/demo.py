@@ -26,7 +26,7 @@ os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # tau2 says a lot when imported
 
 from aenv.examples.tau2_rl import service
 from aenv.examples.tau2_rl.agent import environment_variables, opened, run_agent_return_reward
-from examples.tau2.llm import describe
+from examples.tau2.episode.llm import describe
 
 IN_TURN = 8  # instances, each alone
 
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
 
 def solo_tasks(number: int) -> list[dict]:
     """Rows of the first tasks of telecom that can be played solo."""
-    from examples.tau2 import environment
+    from examples.tau2.episode import environment
 
     tasks = map(environment.load_tasks("telecom").get, environment.task_splits("telecom")["base"])
     ids = [task.id for task in tasks if environment.playable_solo(task)]

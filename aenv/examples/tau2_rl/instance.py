@@ -22,10 +22,10 @@ from aenv.server.mcp_server import create_server
 
 tau2_logger.disable("tau2")  # it says a lot when imported
 
-from examples.tau2 import environment
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.config import VARIABLES
-from examples.tau2.supervisor import PR_SET_PDEATHSIG, prctl
+from examples.tau2.episode import environment
+from examples.tau2.episode.config import VARIABLES
+from examples.tau2.training.supervisor import PR_SET_PDEATHSIG, prctl
 
 logging.getLogger("aenv").setLevel(logging.WARNING)
 logging.getLogger("mcp.server.streamable_http").setLevel(logging.CRITICAL)  # a traceback for every session that ends

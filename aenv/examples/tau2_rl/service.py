@@ -32,7 +32,7 @@ from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector, web
 
-from examples.tau2.supervisor import PR_SET_PDEATHSIG, prctl
+from examples.tau2.training.supervisor import PR_SET_PDEATHSIG, prctl
 
 logger = logging.getLogger("tau2_rl")  # not under `aenv`, where the SDK has a handler of its own
 

@@ -10,9 +10,9 @@ from urllib.request import urlopen
 import httpx
 
 from examples.tau2.agent import EpisodeRejected, remember_reward, track
-from examples.tau2.dataset import is_tasks_file
-from examples.tau2.llm import describe
-from examples.tau2.tasks import name
+from examples.tau2.data.dataset import is_tasks_file
+from examples.tau2.data.tasks import name
+from examples.tau2.episode.llm import describe
 
 
 class RewardFnWorkflow:

@@ -31,10 +31,10 @@ from transformers import Qwen3ForCausalLM
 from examples.tau2.cpu.model import tiny_config
 from examples.tau2.cpu.plot import draw_rewards, points
 from examples.tau2.cpu.tokenizer import train_tokenizer, untrained_tokenizer
+from examples.tau2.data.rendering import render
+from examples.tau2.data.turns import read_turns
 from examples.tau2.evaluate import interval
-from examples.tau2.rendering import render
-from examples.tau2.supervisor import supervise
-from examples.tau2.turns import read_turns
+from examples.tau2.training.supervisor import supervise
 
 MODES = {"greedy": ("0", "1"), "temperature 1": ("1", "2")}  # temperature, trials of each task
 VOCABULARY, MIN_FREQUENCY = 2048, 60

@@ -40,15 +40,15 @@ from tau2.data_model.tasks import Task
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from examples.tau2 import environment
-from examples.tau2.config import Tau2EnvConfig
 from examples.tau2.cpu.serve import Policy, completion
 from examples.tau2.cpu.tokenizer import train_tokenizer, untrained_tokenizer
-from examples.tau2.dataset import task_rows
-from examples.tau2.llm import CallLLM
-from examples.tau2.rendering import render
-from examples.tau2.reward import evaluate
-from examples.tau2.simulation import AsyncOrchestrator
+from examples.tau2.data.dataset import task_rows
+from examples.tau2.data.rendering import render
+from examples.tau2.episode import environment
+from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.llm import CallLLM
+from examples.tau2.episode.reward import evaluate
+from examples.tau2.episode.simulation import AsyncOrchestrator
 
 ECONFIG = Tau2EnvConfig(domain="mock", solo_mode=True, max_steps=12)
 TASKS = "tau2/base"
@@ -244,7 +244,7 @@ def _sources() -> str:
         folder / "serve.py",
         folder / "tokenizer.py",
         folder / "chat_template.jinja",
-        folder.parent / "rendering.py",
+        folder.parent / "data/rendering.py",
     ]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

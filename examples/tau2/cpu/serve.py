@@ -25,8 +25,8 @@ from areal.experimental.openai.tool_call_parser import process_tool_calls
 from openai.types.chat import ChatCompletion
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from examples.tau2.llm import EmptyCompletion
-from examples.tau2.rendering import render
+from examples.tau2.data.rendering import render
+from examples.tau2.episode.llm import EmptyCompletion
 
 MAX_NEW_TOKENS = 64
 GATHERING = 0.005  # seconds in which requests become one batch

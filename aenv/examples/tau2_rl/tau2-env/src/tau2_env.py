@@ -20,9 +20,9 @@ from openai.types.chat import ChatCompletion
 from pydantic import TypeAdapter, ValidationError
 
 from aenv import register_function, register_reward
-from examples.tau2 import environment
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.config import VARIABLES, Tau2EnvConfig
+from examples.tau2.episode import environment
+from examples.tau2.episode.config import VARIABLES, Tau2EnvConfig
 
 
 def settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:

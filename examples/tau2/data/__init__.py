@@ -1,0 +1,1 @@
+"""What is played and learnt from: data sets, tasks, turns, and their tokens."""

@@ -1,0 +1,1 @@
+"""Plays and scores one task; needs no AReaL."""

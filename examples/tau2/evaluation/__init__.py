@@ -1,0 +1,1 @@
+"""Plays tasks several times, stores the episodes, and measures pass^k; needs no AReaL."""

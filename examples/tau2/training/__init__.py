@@ -1,0 +1,1 @@
+"""AReaL, as this project runs it."""

@@ -1,0 +1,1 @@
+"""Shows a run in a browser; needs no AReaL."""

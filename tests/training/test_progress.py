@@ -1,0 +1,60 @@
+"""The record and the line of each training step."""
+
+import io
+import json
+from pathlib import Path
+
+from examples.tau2.training.progress import StepLog, step_line
+
+
+class Logger:
+    """Stands for AReaL's `StatsLogger`."""
+
+    def __init__(self):
+        self.committed = []
+
+    def commit(self, *arguments):
+        self.committed.append(arguments)
+
+    def state_dict(self):
+        return {"last_commit_step": 7}
+
+
+def test_a_line_and_a_record_per_step(tmp_path):
+    terminal, logger, path = io.StringIO(), Logger(), tmp_path / "statistics.jsonl"
+    log = StepLog(logger, path, 2, terminal)
+    for step in range(2):
+        log.commit(0, step, step, {"rollout/episode/reward": 0.5 + step / 4, "rollout/episode/solved": 0.5})
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(record["step"], record["rollout/episode/reward"]) for record in records] == [(1, 0.5), (2, 0.75)]
+    assert [line.split(" | ")[:2] for line in terminal.getvalue().splitlines()] == [
+        ["step 1/2", "reward 0.500"],
+        ["step 2/2", "reward 0.750"],
+    ]
+    assert len(logger.committed) == 2 and log.state_dict() == {"last_commit_step": 7}
+
+
+def test_a_step_that_is_repeated_after_a_restart_replaces_its_record(tmp_path):
+    path = tmp_path / "statistics.jsonl"
+    for steps in (range(4), range(2, 4)):
+        log = StepLog(Logger(), path, 4, io.StringIO())
+        for step in steps:
+            log.commit(0, step, step, {"x": 1.0})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3, 4]
+
+
+def test_half_a_record_is_dropped_and_whole_ones_are_kept(tmp_path):
+    path = tmp_path / "statistics.jsonl"
+    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n{"step": 4, "x')
+    StepLog(Logger(), path, 4, io.StringIO()).commit(0, 3, 3, {})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 3, 4]
+
+
+def test_a_disk_that_cannot_be_written_does_not_stop_the_run():
+    terminal, logger = io.StringIO(), Logger()
+    StepLog(logger, Path("/proc/nowhere/statistics.jsonl"), 1, terminal).commit(0, 0, 0, {})
+    assert "statistics of step 1 are lost" in terminal.getvalue() and logger.committed
+
+
+def test_a_line_names_what_there_is():
+    assert step_line({"step": 3, "seconds": 1.25}, 6) == "step 3/6 | 1.2 s"
