@@ -6,10 +6,13 @@ from importlib.util import module_from_spec
 from pathlib import Path
 
 _here = Path(__file__).resolve().parent
-_spec = PathFinder.find_spec(__name__, [path for path in sys.path if Path(path, "aenv").resolve() != _here])
+_spec = PathFinder.find_spec(
+    __name__, [path for path in sys.path if Path(path, "aenv").resolve() != _here]
+)
 if _spec is None or _spec.loader is None:
     raise ModuleNotFoundError(
-        "the AEnvironment SDK is missing: pip install -r aenv/examples/tau2_rl/requirements.txt", name=__name__
+        "the AEnvironment SDK is missing: pip install -r aenv/examples/tau2_rl/requirements.txt",
+        name=__name__,
     )
 _spec.submodule_search_locations.append(str(_here))
 sys.modules[__name__] = module_from_spec(_spec)

@@ -51,7 +51,9 @@ STALL = 20.0  # ms; what stops the event loop for longer is named
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", type=Path, default=Path(".cache/bench/episodes.json"), help="file for all numbers")
+    parser.add_argument(
+        "--json", type=Path, default=Path(".cache/bench/episodes.json"), help="file for all numbers"
+    )
     path = parser.parse_args().json
     processes = get_context("forkserver")
     processes.set_forkserver_preload(["examples.tau2.agent"])
@@ -59,8 +61,15 @@ def main() -> None:
     processes.Process(target=serve, args=(DOMAINS, there), daemon=True).start()
     server = here.recv()
 
-    def measure(function: Callable, *arguments: Any, pool: ProcessPoolExecutor | None = None) -> Any:
-        print(f"{time.monotonic() - start:4.0f} s  {function.__name__}", *arguments, file=sys.stderr, flush=True)
+    def measure(
+        function: Callable, *arguments: Any, pool: ProcessPoolExecutor | None = None
+    ) -> Any:
+        print(
+            f"{time.monotonic() - start:4.0f} s  {function.__name__}",
+            *arguments,
+            file=sys.stderr,
+            flush=True,
+        )
         return (pool or fresh).submit(function, *arguments).result()
 
     def cpu_in_turn(domain: str) -> dict[str, list[float]]:
@@ -102,11 +111,16 @@ def table(results: dict[str, Any]) -> str:
     columns = {domain: _column(measured) for domain, measured in results["domains"].items()}
     rows = next(iter(columns.values()))
     lines = [f"{'':50}" + "".join(f"{domain:>24}" for domain in columns)]
-    lines += [f"{row:50}" + "".join(f"{column[row]:>24}" for column in columns.values()) for row in rows]
+    lines += [
+        f"{row:50}" + "".join(f"{column[row]:>24}" for column in columns.values()) for row in rows
+    ]
     sizes = {"CPU ms per turn, of airline, by turns": "cpu_ms_per_turn"}
     sizes["CPU ms per episode, by copies of airline's data"] = "cpu_ms_by_copies"
     for row, key in sizes.items():
-        lines.append(f"{row:50}  " + "   ".join(f"{size}: {value:.2f}" for size, value in results[key].items()))
+        lines.append(
+            f"{row:50}  "
+            + "   ".join(f"{size}: {value:.2f}" for size, value in results[key].items())
+        )
     return "\n".join(lines)
 
 
@@ -115,15 +129,21 @@ def _column(measured: dict[str, Any]) -> dict[str, str]:
     before, after = map(statistics.median, measured["cpu_ms"].values())
     column = {"CPU ms per episode, median": f"{before:,.0f} / {after:.1f} = {before / after:.0f}x"}
     for name, key in (("longest", "max"), ("99th percentile", "p99")):
-        column[f"event loop stopped, {name}, ms"] = f"{tau2['stall_ms'][key]:.0f} / {most['stall_ms'][key]:.1f}"
-    column["memory per concurrent episode, MB"] = f"{tau2['mb_per_episode']:.1f} / {most['mb_per_episode']:.2f}"
+        column[f"event loop stopped, {name}, ms"] = (
+            f"{tau2['stall_ms'][key]:.0f} / {most['stall_ms'][key]:.1f}"
+        )
+    column["memory per concurrent episode, MB"] = (
+        f"{tau2['mb_per_episode']:.1f} / {most['mb_per_episode']:.2f}"
+    )
     for n, ours in measured["ours"].items():
         before = f"{tau2['episodes_per_s']:.1f} / " if n == TAU2_CONCURRENCY else ""
         column[f"episodes/s at {n}"] = f"{before}{ours['episodes_per_s']:.0f}"
         for name, key in (("a bare AsyncOpenAI's", "bare"), ("our bare client's", "bare_ours")):
             rate, limit = ours["calls_per_s"], measured[key][n]["calls_per_s"]
             column[f"calls/s at {n}, of {name}"] = f"{rate:.0f} of {limit:.0f} = {rate / limit:.0%}"
-    column[f"calls/s at {AREAL_CONCURRENCY} with AReaL's HTTP client"] = f"{measured['areal']['calls_per_s']:.0f}"
+    column[f"calls/s at {AREAL_CONCURRENCY} with AReaL's HTTP client"] = (
+        f"{measured['areal']['calls_per_s']:.0f}"
+    )
     return column
 
 
@@ -141,9 +161,16 @@ def cpu_per_turn(turns: int) -> float:
     says = [
         said
         for user in users[: turns // 2]
-        for said in (say(None, ("get_user_details", {"user_id": user})), say(f"Your identity, {user}, is confirmed."))
+        for said in (
+            say(None, ("get_user_details", {"user_id": user})),
+            say(f"Your identity, {user}, is confirmed."),
+        )
     ]
-    listens = [say("Hello, it's me."), *(say("Please look once more.") for _ in says[3::2]), say("###STOP###")]
+    listens = [
+        say("Hello, it's me."),
+        *(say("Please look once more.") for _ in says[3::2]),
+        say("###STOP###"),
+    ]
     times = _play_alone("airline", [(id, says, listens)] * 10)
     return statistics.median(times) / turns
 
@@ -153,7 +180,10 @@ def cpu_of_copies(copies: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "db.json")
         path.write_text(json.dumps(copied_airline(copies)))
-        episodes = [(id, *ground_truth(environment.find_task("airline", id))) for id in _task_ids("airline", 25)]
+        episodes = [
+            (id, *ground_truth(environment.find_task("airline", id)))
+            for id in _task_ids("airline", 25)
+        ]
         return statistics.median(_play_alone("airline", episodes, str(path)))
 
 
@@ -163,7 +193,9 @@ def copied_airline(copies: int) -> dict[str, dict]:
     Each copy has keys and airports of its own.
     """
     db = registry.get_env_constructor("airline")().tools.db.model_dump(mode="json")
-    airports = sorted({flight[end] for flight in db["flights"].values() for end in ("origin", "destination")})
+    airports = sorted(
+        {flight[end] for flight in db["flights"].values() for end in ("origin", "destination")}
+    )
     merged = {name: dict(table) for name, table in db.items()}
     for number in range(1, copies):
         text = json.dumps(db)
@@ -182,7 +214,9 @@ def load(domain: str, way: str, concurrent: int, server: str) -> dict[str, Any]:
 
     async def run(workflow: Tau2AgentWorkflow) -> dict[str, Any]:
         # the limits of AReaL 1.0.4: areal.infra.utils.http.get_default_httpx_limits
-        limits = httpx.Limits(max_connections=4096, max_keepalive_connections=1024, keepalive_expiry=30)
+        limits = httpx.Limits(
+            max_connections=4096, max_keepalive_connections=1024, keepalive_expiry=30
+        )
         http_client = httpx.AsyncClient(limits=limits, timeout=None) if way == "areal" else None
 
         async def play(id: str) -> None:
@@ -218,7 +252,9 @@ def bare(domain: str, our_client: bool, concurrent: int, server: str) -> dict[st
 
     async def record(client, model, messages, tools, tool_choice, arguments) -> ChatCompletion:
         chosen = {"tools": tools, "tool_choice": tool_choice} if tools else {}
-        calls.append(((str(client.base_url), client.api_key), {"messages": list(messages), **chosen}))
+        calls.append(
+            ((str(client.base_url), client.api_key), {"messages": list(messages), **chosen})
+        )
         return await complete(client, model, messages, tools, tool_choice, arguments)
 
     async def run() -> dict[str, Any]:
@@ -239,7 +275,9 @@ def bare(domain: str, our_client: bool, concurrent: int, server: str) -> dict[st
             while time.perf_counter() < until:
                 to, arguments = random.choice(calls)
                 if our_client:
-                    messages, tools, tool_choice = (arguments.get(key) for key in ("messages", "tools", "tool_choice"))
+                    messages, tools, tool_choice = (
+                        arguments.get(key) for key in ("messages", "tools", "tool_choice")
+                    )
                     await complete(clients[to], "default", messages, tools, tool_choice, {})
                 else:
                     await clients[to].chat.completions.create(model="default", **arguments)
@@ -276,9 +314,9 @@ def _tau2s_way() -> Iterator[None]:
     environment.find_task = lambda domain, id: next(
         task for task in registry.get_tasks_loader(domain)(None) if task.id == id
     )
-    environment.make_environment = lambda domain, solo_mode, *_: registry.get_env_constructor(domain)(
-        solo_mode=solo_mode
-    )
+    environment.make_environment = lambda domain, solo_mode, *_: registry.get_env_constructor(
+        domain
+    )(solo_mode=solo_mode)
     environment.agent_tools = environment.agent_tools.__wrapped__
     environment.register_environment = lambda domain, *_: domain
     gc.set_threshold(700, 10, 10)
@@ -290,20 +328,27 @@ def _tau2s_way() -> Iterator[None]:
             setattr(environment, name, function)
 
 
-def _play_alone(domain: str, episodes: list[tuple[str, list, list]], db_path: str | None = None) -> list[float]:
+def _play_alone(
+    domain: str, episodes: list[tuple[str, list, list]], db_path: str | None = None
+) -> list[float]:
     """CPU ms of each of the episodes (task id, what the agent says, what the user says), after a first one to warm up."""
     prepared = [
-        (id, *([ChatCompletion.model_validate(said) for said in side] for side in sides)) for id, *sides in episodes
+        (id, *([ChatCompletion.model_validate(said) for said in side] for side in sides))
+        for id, *sides in episodes
     ]
 
     async def run(folder: str) -> list[float]:
-        workflow = Tau2AgentWorkflow({"domain": domain, "user_llm": "user", "max_steps": 1000}, output_dir=folder)
+        workflow = Tau2AgentWorkflow(
+            {"domain": domain, "user_llm": "user", "max_steps": 1000}, output_dir=folder
+        )
         times = []
         for id, says, listens in [prepared[0], *prepared]:
             workflow.user_llm = _in_turn(listens)
             with patch.object(agent, "agent_llm", lambda *_, says=says: _in_turn(says)):
                 start = time.process_time()
-                await workflow.run({"task_id": id, "db_path": db_path}, "http://127.0.0.1:9", "none")
+                await workflow.run(
+                    {"task_id": id, "db_path": db_path}, "http://127.0.0.1:9", "none"
+                )
                 times.append((time.process_time() - start) * 1e3)
         return times[1:]
 

@@ -29,7 +29,9 @@ def serve(domains: tuple[str, ...], address: Connection, solo_mode: bool = False
             agent, user = ground_truth(task, solo_mode)
             for message in (said["choices"][0]["message"] for said in agent):
                 if message["content"]:
-                    message["content"] += f" (task {name})"  # tells the user's script which one it is
+                    message["content"] += (
+                        f" (task {name})"  # tells the user's script which one it is
+                    )
             agents[name], users[name] = [list(map(_response, side)) for side in (agent, user)]
     hello = b"" if solo_mode else users[name][0]
     greetings = 0 if solo_mode else 1  # tau2 itself greets the user
@@ -52,7 +54,9 @@ def serve(domains: tuple[str, ...], address: Connection, solo_mode: bool = False
                 self.transport.write(answer(head, body))
 
     async def run() -> None:
-        server = await asyncio.get_running_loop().create_server(Connected, "127.0.0.1", 0, backlog=1024)
+        server = await asyncio.get_running_loop().create_server(
+            Connected, "127.0.0.1", 0, backlog=1024
+        )
         address.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         await server.serve_forever()
 
@@ -61,4 +65,7 @@ def serve(domains: tuple[str, ...], address: Connection, solo_mode: bool = False
 
 def _response(completion: dict) -> bytes:
     body = json.dumps(completion).encode()
-    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
+    )

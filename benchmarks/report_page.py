@@ -42,13 +42,19 @@ def main() -> None:
         pages = {size: make(episodes, size, Path(folder) / str(size)) for size in SIZES}
         with sync_playwright() as playwright:
             arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
-            rounds = [{size: open_page(browser, page["page"]) for size, page in pages.items()} for _ in range(OPENED)]
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=arguments
+            )
+            rounds = [
+                {size: open_page(browser, page["page"]) for size, page in pages.items()}
+                for _ in range(OPENED)
+            ]
             browser.close()
     print(f"{'episodes':36}" + "".join(f"{size:10,}" for size in SIZES) + "     ratio")
     table = {name: [pages[size][name] for size in SIZES] for name in ("s to make", "MB")}
     table |= {
-        name: [statistics.median(r[size][name] for r in rounds) for size in SIZES] for name in rounds[0][SIZES[0]]
+        name: [statistics.median(r[size][name] for r in rounds) for size in SIZES]
+        for name in rounds[0][SIZES[0]]
     }
     for name, (few, many) in table.items():
         print(f"{name:36}{few:10.2f}{many:10.2f}{many / few:10.1f}")
@@ -82,10 +88,15 @@ def open_page(browser: Browser, path: Path) -> dict[str, float]:
     page.goto(path.as_uri())
     page.locator("#charts figure:nth-child(3) .main-svg").first.wait_for()
     drawn = time.perf_counter() - start
-    loaded = page.evaluate("performance.timing.loadEventEnd - performance.timing.navigationStart") / 1e3
+    loaded = (
+        page.evaluate("performance.timing.loadEventEnd - performance.timing.navigationStart") / 1e3
+    )
     times = {"s until it is loaded, the list drawn": loaded, "s until all charts are drawn": drawn}
     frames = page.evaluate(SCROLL)
-    times |= {"ms a frame of scrolling, median": statistics.median(frames), "ms a frame, longest": max(frames)}
+    times |= {
+        "ms a frame of scrolling, median": statistics.median(frames),
+        "ms a frame, longest": max(frames),
+    }
     start = time.perf_counter()
     page.locator("#list a").last.click()
     page.locator("#reading .message").first.wait_for()

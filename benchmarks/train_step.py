@@ -35,7 +35,10 @@ from itertools import chain, pairwise, zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 
-if __name__ in ("__main__", "__mp_main__"):  # the script, or a process of it; standard output is for the result
+if __name__ in (
+    "__main__",
+    "__mp_main__",
+):  # the script, or a process of it; standard output is for the result
     ROOT = Path(__file__).resolve().parents[1]
     sys.path[:1] = [str(ROOT), str(ROOT / "tests")]  # the scripted LLMs are those of the tests
     if __name__ == "__main__":
@@ -43,13 +46,14 @@ if __name__ in ("__main__", "__mp_main__"):  # the script, or a process of it; s
     else:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     warnings.simplefilter("ignore")
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two actors share the cores, and one of them always waits
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "passive"
+    )  # two actors share the cores, and one of them always waits
 
-from loguru import logger as tau2_logger
+from examples.tau2 import quiet_tau2
 
-tau2_logger.disable("tau2")  # it says a lot when imported
+quiet_tau2()
 
 import litellm.litellm_core_utils.tokenizers as litellm_tokenizers
 import torch
@@ -61,14 +65,20 @@ from areal.models.tree_attn.tree import _greedy_build_tries
 from areal.utils.data import concat_padded_tensors
 from tau2.data_model.tasks import Task
 from tau2.environment.toolkit import ToolType
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast, Qwen3Config
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+)
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.cpu.tokenizer import in_chat_format
 from examples.tau2.data.dataset import task_rows
 from examples.tau2.episode import environment
-from examples.tau2.training.launch import PlanError, forced
+from examples.tau2.training.launch import ConfigError, forced
 from examples.tau2.training.plan import load_plan
 from examples.tau2.training.supervisor import PR_SET_PDEATHSIG, prctl
 from examples.tau2.utils import Tau2PPOConfig
@@ -79,26 +89,50 @@ Sample = dict[
     str, torch.Tensor
 ]  # a turn: input_ids, attention_mask, loss_mask, logprobs, versions [1, tokens]; rewards [1]
 Group = list[list[Sample]]  # the episodes of a task, each a list of turns
-Batch = dict[str, torch.Tensor]  # samples padded to one length: [samples, tokens]; rewards [samples]
+Batch = dict[
+    str, torch.Tensor
+]  # samples padded to one length: [samples, tokens]; rewards [samples]
 
 CONFIG = Path(__file__).resolve().parents[1] / "examples/tau2/config_1.7b_airline.yaml"
 DOMAIN, TASKS = "airline", "tau2/train"
 
 # Qwen3's vocabulary is that of tiktoken's cl100k_base, which litellm carries under this name, and more; digits are single
-CL100K_BASE = Path(next(iter(litellm_tokenizers.__path__))) / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
-QWEN3_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+CL100K_BASE = (
+    Path(next(iter(litellm_tokenizers.__path__))) / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
 )
+QWEN3_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
-_QWEN3 = {"tie_word_embeddings": True, "head_dim": 128, "num_attention_heads": 16, "num_key_value_heads": 8}
+_QWEN3 = {
+    "tie_word_embeddings": True,
+    "head_dim": 128,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+}
 MODELS = {  # of Qwen3; those with a size are as published
     # its vocabulary is the tokens that occur: with all of Qwen3's, a CPU would be busy with logits only
     "tiny": {
-        **{"tie_word_embeddings": True, "head_dim": 32, "num_attention_heads": 1, "num_key_value_heads": 1},
+        **{
+            "tie_word_embeddings": True,
+            "head_dim": 32,
+            "num_attention_heads": 1,
+            "num_key_value_heads": 1,
+        },
         **{"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128},
     },
-    "0.6b": {**_QWEN3, "num_hidden_layers": 28, "hidden_size": 1024, "intermediate_size": 3072, "vocab_size": 151_936},
-    "1.7b": {**_QWEN3, "num_hidden_layers": 28, "hidden_size": 2048, "intermediate_size": 6144, "vocab_size": 151_936},
+    "0.6b": {
+        **_QWEN3,
+        "num_hidden_layers": 28,
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "vocab_size": 151_936,
+    },
+    "1.7b": {
+        **_QWEN3,
+        "num_hidden_layers": 28,
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "vocab_size": 151_936,
+    },
 }
 
 BENCHMARK = ("actor.init_from_scratch=true", "actor.optimizer.lr=0.0")
@@ -129,7 +163,9 @@ class Step:
     loss: float  # mean over the tokens trained on
     grad_norm: float
     logprobs: list[float]  # of the tokens trained on, by the first pass
-    peak_gib: float  # so far; allocated on the GPU, or resident memory of the process, libraries included
+    peak_gib: (
+        float  # so far; allocated on the GPU, or resident memory of the process, libraries included
+    )
 
     @property
     def seconds(self) -> float:
@@ -142,7 +178,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     try:
         result = measure(args)
-    except (Unusable, PlanError) as error:
+    except (Unusable, ConfigError) as error:
         parser.error(str(error))
     print(report(result), flush=True)
     if args.json:
@@ -152,7 +188,9 @@ def main(argv: list[str]) -> int:
 
 def command_line() -> argparse.ArgumentParser:
     gpu = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     option = parser.add_argument
     option(
         "--model",
@@ -165,8 +203,20 @@ def command_line() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="Qwen3's; default: cl100k_base, which has nearly the same tokens for English",
     )
-    option("--tasks", type=positive, default=4, metavar="N", help="tasks, each a group (default: %(default)s)")
-    option("--episodes", type=positive, default=4, metavar="N", help="episodes of a group (default: %(default)s)")
+    option(
+        "--tasks",
+        type=positive,
+        default=4,
+        metavar="N",
+        help="tasks, each a group (default: %(default)s)",
+    )
+    option(
+        "--episodes",
+        type=positive,
+        default=4,
+        metavar="N",
+        help="episodes of a group (default: %(default)s)",
+    )
     option(
         "--thinking",
         type=positive,
@@ -188,9 +238,22 @@ def command_line() -> argparse.ArgumentParser:
         metavar="N",
         help="steps each way, of which the medians are reported, after one to warm up (default: %(default)s)",
     )
-    option("--config", type=Path, default=CONFIG, metavar="YAML", help="whose actor it is (default: %(default)s)")
-    option("--json", type=Path, metavar="FILE", help="write all that was measured, each step by itself")
-    option("overrides", nargs="*", metavar="option=value", help="of the config: actor.mb_spec.max_tokens_per_mb=16384")
+    option(
+        "--config",
+        type=Path,
+        default=CONFIG,
+        metavar="YAML",
+        help="whose actor it is (default: %(default)s)",
+    )
+    option(
+        "--json", type=Path, metavar="FILE", help="write all that was measured, each step by itself"
+    )
+    option(
+        "overrides",
+        nargs="*",
+        metavar="option=value",
+        help="of the config: actor.mb_spec.max_tokens_per_mb=16384",
+    )
     return parser
 
 
@@ -204,7 +267,7 @@ def measure(args: argparse.Namespace) -> dict:
     """Record, count, train: all that is reported, as JSON has it.
 
     Raises:
-        Unusable, PlanError: the options make no measurement.
+        Unusable, ConfigError: the options make no measurement.
     """
     if args.json and not args.json.parent.is_dir():
         raise Unusable(f"--json: there is no folder {args.json.parent}")
@@ -218,7 +281,11 @@ def measure(args: argparse.Namespace) -> dict:
     progress(f"recording {args.episodes} episodes of {args.tasks} tasks ...")
     groups = record(plan, tokenizer, tasks[: args.tasks], args.episodes, args.thinking)
     recorded_limit, limit = (config.mb_spec.max_tokens_per_mb for config in (plan.actor, actor))
-    chosen = [*first_turns(groups, args.samples)] if args.samples else [samples(group) for group in groups]
+    chosen = (
+        [*first_turns(groups, args.samples)]
+        if args.samples
+        else [samples(group) for group in groups]
+    )
     result = {
         "tokens_per_trie": recorded_limit,
         "groups": [
@@ -247,7 +314,10 @@ def measure(args: argparse.Namespace) -> dict:
     off = differences(*(made[-1] for made in steps.values()))
     return {
         **result,
-        "steps": {way: [{**asdict(step), "logprobs": None} for step in made] for way, made in steps.items()},
+        "steps": {
+            way: [{**asdict(step), "logprobs": None} for step in made]
+            for way, made in steps.items()
+        },
         "differences": off,
         "tolerance": TOLERANCE[actor.dtype],
         "equal": all(value <= TOLERANCE[actor.dtype] for value in off.values()),  # nan is not
@@ -262,11 +332,11 @@ def load(config: Path, overrides: list[str]) -> Tau2PPOConfig:
     """The config as `train.py` loads it.
 
     Raises:
-        PlanError: it cannot be read, or an option is wrong.
+        ConfigError: it cannot be read, or an option is wrong.
     """
     plan, problems = load_plan(["--config", str(config), *map(forced, overrides)])
     if problems:
-        raise PlanError(problems)
+        raise ConfigError(problems)
     return plan
 
 
@@ -277,7 +347,9 @@ def load_model(name: str) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(Path(name))
     except (OSError, ValueError) as error:
-        raise Unusable(f"--model: {name} is neither one of {', '.join(MODELS)} nor a folder with a config") from error
+        raise Unusable(
+            f"--model: {name} is neither one of {', '.join(MODELS)} nor a folder with a config"
+        ) from error
 
 
 def load_tokenizer(folder: Path | None) -> PreTrainedTokenizerFast:
@@ -305,7 +377,9 @@ def changes(tool: str) -> bool:
     return environment.make_environment(DOMAIN).tools.tool_type(tool) is ToolType.WRITE
 
 
-def conversation(task: Task, succeed: bool, thinking: int, rng: random.Random) -> tuple[list[str], list[dict]]:
+def conversation(
+    task: Task, succeed: bool, thinking: int, rng: random.Random
+) -> tuple[list[str], list[dict]]:
     """What the agent generates and what the user's LLM answers in an episode. Thoughts are sentences of the policy."""
     policy = environment.make_environment(DOMAIN).get_policy().split(". ")
     needs = task.user_scenario.instructions
@@ -314,7 +388,10 @@ def conversation(task: Task, succeed: bool, thinking: int, rng: random.Random) -
         calls.remove(rng.choice([call for call in calls if changes(call[0])]))
     if rng.random() < 0.5:
         calls.insert(rng.randrange(len(calls) + 1), ("list_all_airports", {}))
-    agent = [rng.choice(["Of course. ", "I can help with that. ", "Certainly. "]) + "Who am I talking to?"]
+    agent = [
+        rng.choice(["Of course. ", "I can help with that. ", "Certainly. "])
+        + "Who am I talking to?"
+    ]
     user = [say(needs.reason_for_call), say(needs.known_info or "I have told you all I know.")]
     for name, arguments in calls:
         if changes(name):  # which the policy wants confirmed
@@ -335,7 +412,11 @@ def conversation(task: Task, succeed: bool, thinking: int, rng: random.Random) -
 
 
 def record(
-    plan: Tau2PPOConfig, tokenizer: PreTrainedTokenizerFast, tasks: list[Task], episodes: int, thinking: int
+    plan: Tau2PPOConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    tasks: list[Task],
+    episodes: int,
+    thinking: int,
 ) -> list[Group]:
     """Play `episodes` of each task, every other one to fail; the samples are those that AReaL would train on."""
     rng = random.Random(plan.seed)
@@ -359,7 +440,11 @@ def record(
 
     async def play() -> list[Group]:
         nonlocal agent, user
-        econfig = {**asdict(plan.econfig), "domain": DOMAIN, "user_llm_base_url": simulator.base_url}
+        econfig = {
+            **asdict(plan.econfig),
+            "domain": DOMAIN,
+            "user_llm_base_url": simulator.base_url,
+        }
         workflow = proxy.workflow(Tau2AgentWorkflow(econfig, sampling))
         groups = []
         for task in tasks:
@@ -391,7 +476,9 @@ def sharing(samples: list[Sample], limit: int) -> dict[str, float]:
     """
     lengths = [sample["input_ids"].shape[1] for sample in samples]
     if max(lengths) > limit:
-        raise Unusable(f"a sample has {max(lengths)} tokens: actor.mb_spec.max_tokens_per_mb={limit} is too small")
+        raise Unusable(
+            f"a sample has {max(lengths)} tokens: actor.mb_spec.max_tokens_per_mb={limit} is too small"
+        )
     _, sizes = _greedy_build_tries(concat_padded_tensors(samples), limit)
     return {
         "samples": len(samples),
@@ -407,7 +494,9 @@ def sharing(samples: list[Sample], limit: int) -> dict[str, float]:
 def first_turns(groups: list[Group], count: int) -> Iterator[list[Sample]]:
     """The first `count` samples by group: all episodes' first turns, then their second turns, and so on."""
     for group in groups:
-        turns = [sample for turn in zip_longest(*group) for sample in turn if sample is not None][:count]
+        turns = [sample for turn in zip_longest(*group) for sample in turn if sample is not None][
+            :count
+        ]
         count -= len(turns)
         if turns:
             yield turns
@@ -417,7 +506,8 @@ def renumbered(batches: list[Batch]) -> tuple[list[Batch], int]:
     """The batches with the tokens that occur in them numbered from 0, and how many these are."""
     vocabulary = torch.cat([batch["input_ids"].flatten() for batch in batches]).unique()
     return [
-        {**batch, "input_ids": torch.searchsorted(vocabulary, batch["input_ids"].contiguous())} for batch in batches
+        {**batch, "input_ids": torch.searchsorted(vocabulary, batch["input_ids"].contiguous())}
+        for batch in batches
     ], len(vocabulary)
 
 
@@ -428,15 +518,23 @@ def check(batches: list[Batch], model: PretrainedConfig, actor: PPOActorConfig) 
     """
     highest = max(batch["input_ids"].max().item() for batch in batches)
     if highest >= model.vocab_size:
-        raise Unusable(f"--model: a vocabulary of {model.vocab_size} lacks token {highest} of the tokenizer")
+        raise Unusable(
+            f"--model: a vocabulary of {model.vocab_size} lacks token {highest} of the tokenizer"
+        )
     if len({reward for batch in batches for reward in batch["rewards"].tolist()}) == 1:
-        raise Unusable("--samples, --episodes: all samples have the same reward, and therefore no gradient")
+        raise Unusable(
+            "--samples, --episodes: all samples have the same reward, and therefore no gradient"
+        )
     if actor.dtype not in TOLERANCE:
         raise Unusable(f"actor.dtype is {actor.dtype}, not {' or '.join(TOLERANCE)}")
 
 
 def train(
-    actor: PPOActorConfig, model: PretrainedConfig, tokenizer: PreTrainedTokenizerFast, batches: list[Batch], steps: int
+    actor: PPOActorConfig,
+    model: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    batches: list[Batch],
+    steps: int,
 ) -> dict[str, list[Step]]:
     """`steps` steps each way, "plain" and "tree", by turns, so that both see the same moods of the machine."""
     tree = replace(actor, enable_tree_training=True, archon=replace(actor.archon, attn_type="tree"))
@@ -446,14 +544,20 @@ def train(
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         torch.save(batches, Path(folder, "batches.pt"))
-        processes = {way: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for way in ways}
+        processes = {
+            way: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for way in ways
+        }
         progress("starting two actors ...")
-        for starting in [process.submit(start_actor, ways[way], folder) for way, process in processes.items()]:
+        for starting in [
+            process.submit(start_actor, ways[way], folder) for way, process in processes.items()
+        ]:
             starting.result()
         for number in range(steps + 1):
             for way, process in processes.items():
                 made[way].append(process.submit(make_step).result())
-                progress(f"{f'step {number}' if number else 'warm-up'}, {way}: {made[way][-1].seconds:.2f} s")
+                progress(
+                    f"{f'step {number}' if number else 'warm-up'}, {way}: {made[way][-1].seconds:.2f} s"
+                )
         for process in processes.values():
             process.submit(stop_actor).result()
     return {way: steps[1:] for way, steps in made.items()}
@@ -464,7 +568,9 @@ def differences(a: Step, b: Step) -> dict[str, float]:
     gradients' norms, relative to them."""
     return {
         "loss": abs(a.loss - b.loss),
-        "logprobs": statistics.fmean(abs(x - y) for x, y in zip(a.logprobs, b.logprobs, strict=True)),
+        "logprobs": statistics.fmean(
+            abs(x - y) for x, y in zip(a.logprobs, b.logprobs, strict=True)
+        ),
         "grad_norm": abs(a.grad_norm - b.grad_norm) / a.grad_norm,
     }
 
@@ -478,10 +584,15 @@ _batches: list[Batch]
 def start_actor(config: PPOActorConfig, folder: str) -> None:
     """Build the actor, alone in its world, from the model's config in `folder`; the batches are there, too."""
     global _actor, _batches
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # not to outlive the first process, whatever ends that one
+    prctl(
+        PR_SET_PDEATHSIG, signal.SIGKILL
+    )  # not to outlive the first process, whatever ends that one
     os.environ["LOCAL_RANK"] = "0"
     torch.distributed.init_process_group(
-        current_platform.communication_backend, store=torch.distributed.HashStore(), rank=0, world_size=1
+        current_platform.communication_backend,
+        store=torch.distributed.HashStore(),
+        rank=0,
+        world_size=1,
     )
     torch.manual_seed(0)
     _actor = ArchonPPOActor(replace(config, path=folder))
@@ -490,7 +601,10 @@ def start_actor(config: PPOActorConfig, folder: str) -> None:
     # The script's logprobs are made up. Random weights give all tokens about the same, so let the behaviour policy do so.
     logprob = -math.log(_actor.model_config.vocab_size)
     _batches = [
-        {key: value.to(_actor.device) for key, value in {**batch, "logprobs": batch["loss_mask"] * logprob}.items()}
+        {
+            key: value.to(_actor.device)
+            for key, value in {**batch, "logprobs": batch["loss_mask"] * logprob}.items()
+        }
         for batch in torch.load(Path(folder, "batches.pt"))
     ]
 
@@ -517,7 +631,11 @@ def make_step() -> Step:
         microbatches=int(stats["ppo_actor/update/num_micro_batches"]),
         loss=stats["ppo_actor/update/actor_loss/avg"],
         grad_norm=stats["ppo_actor/update/grad_norm"],
-        logprobs=[logprob for batch in batches for logprob in batch["prox_logp"][batch["loss_mask"].bool()].tolist()],
+        logprobs=[
+            logprob
+            for batch in batches
+            for logprob in batch["prox_logp"][batch["loss_mask"].bool()].tolist()
+        ],
         peak_gib=peak / 2**30,
     )
 
@@ -564,7 +682,9 @@ def report(result: dict) -> str:
         f"{made[-1]['peak_gib']:>6.2f} GiB {made[-1]['loss']:>10.6f} {made[-1]['grad_norm']:>10.6f}"
         for way, made in steps.items()
     ]
-    off = ", ".join(f"{name.replace('_', ' ')} {value:.1e}" for name, value in result["differences"].items())
+    off = ", ".join(
+        f"{name.replace('_', ' ')} {value:.1e}" for name, value in result["differences"].items()
+    )
     lines.append(
         f"tree training is {seconds['plain'] / seconds['tree']:.2f} times as fast, and "
         f"{'equal' if result['equal'] else 'NOT EQUAL'}: differences {off}, allowed {result['tolerance']}"

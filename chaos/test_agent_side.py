@@ -20,12 +20,32 @@ KINDS = (("airline", False), ("retail", False), ("telecom", True), ("mock", True
 MAX_STEPS = 16
 
 HOSTILE = (
-    *("###STOP###", "###TRANSFER###", "<think>", "</tool_call>", "<|im_end|>", "{{ 7 * 7 }}", "9**9**9", "NaN", ""),
-    *("\x00\x07\x1b[2J\x7f", "\ud800", "a\udfff###STOP###", "\u202e\u200b\ufeff", "../../etc/passwd"),
+    *(
+        "###STOP###",
+        "###TRANSFER###",
+        "<think>",
+        "</tool_call>",
+        "<|im_end|>",
+        "{{ 7 * 7 }}",
+        "9**9**9",
+        "NaN",
+        "",
+    ),
+    *(
+        "\x00\x07\x1b[2J\x7f",
+        "\ud800",
+        "a\udfff###STOP###",
+        "\u202e\u200b\ufeff",
+        "../../etc/passwd",
+    ),
     *(" " * 100_000, "🤖" * 10_000),
 )
 hostile = st.sampled_from(HOSTILE)
-text = st.one_of(hostile, st.text(st.characters(), max_size=50), st.tuples(hostile, st.text(max_size=5)).map("".join))
+text = st.one_of(
+    hostile,
+    st.text(st.characters(), max_size=50),
+    st.tuples(hostile, st.text(max_size=5)).map("".join),
+)
 nested = st.sampled_from([depth * "[" + depth * "]" for depth in (10, 1_000, 100_000)])
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), text),
@@ -37,7 +57,15 @@ arguments = st.one_of(
     st.dictionaries(text, values, max_size=4).map(lambda value: json.dumps(value)[:-1]),  # cut
     nested.map(lambda value: f'{{"a": {value}}}'),
     st.sampled_from(
-        ['{"a": 1, "a": 2}', "[]", "null", "", "{", '"' + "x" * 1_000_000 + '"', json.dumps({"a": "x" * 1_000_000})]
+        [
+            '{"a": 1, "a": 2}',
+            "[]",
+            "null",
+            "",
+            "{",
+            '"' + "x" * 1_000_000 + '"',
+            json.dumps({"a": "x" * 1_000_000}),
+        ]
     ),
     text,
 )
@@ -45,14 +73,18 @@ arguments = st.one_of(
 
 def turns(domain: str, solo_mode: bool) -> st.SearchStrategy[dict]:
     """Completions that an agent of the domain might come to."""
-    tools = {schema["function"]["name"]: schema for schema in environment.agent_schemas(domain, solo_mode)}
+    tools = {
+        schema["function"]["name"]: schema
+        for schema in environment.agent_schemas(domain, solo_mode)
+    }
 
     known = st.sampled_from(sorted(tools))
 
     def orderly(name: str) -> st.SearchStrategy[tuple]:
         fields = tools[name]["function"]["parameters"].get("properties", {})
         return st.tuples(
-            st.just(name), st.fixed_dictionaries({}, optional=dict.fromkeys(fields, values)).map(json.dumps)
+            st.just(name),
+            st.fixed_dictionaries({}, optional=dict.fromkeys(fields, values)).map(json.dumps),
         )
 
     calls = known.flatmap(orderly)
@@ -62,8 +94,16 @@ def turns(domain: str, solo_mode: bool) -> st.SearchStrategy[dict]:
         st.lists(calls, min_size=1, max_size=3).map(lambda drawn: say(None, *drawn)),
         st.lists(calls, min_size=1, max_size=3).map(lambda drawn: say(None, *drawn)),
         calls.map(lambda call: say(None, *[call] * 200)),
-        st.builds(lambda content, drawn: say(content, *drawn), text, st.lists(st.one_of(calls, wild), max_size=3)),
-        st.builds(lambda drawn, reason: say(None, *drawn, finish_reason=reason), st.lists(wild, max_size=3), reasons),
+        st.builds(
+            lambda content, drawn: say(content, *drawn),
+            text,
+            st.lists(st.one_of(calls, wild), max_size=3),
+        ),
+        st.builds(
+            lambda drawn, reason: say(None, *drawn, finish_reason=reason),
+            st.lists(wild, max_size=3),
+            reasons,
+        ),
     )
     return st.one_of(kinds)
 
@@ -85,7 +125,11 @@ async def user(messages, tools, tool_choice, **sampling) -> ChatCompletion:
 
 
 def essence(info: Tau2RunInfo) -> tuple:
-    return info.reward, list(info.rewards.values()), [(m.role, m.content) for m in info.simulation.messages]
+    return (
+        info.reward,
+        list(info.rewards.values()),
+        [(m.role, m.content) for m in info.simulation.messages],
+    )
 
 
 @pytest.mark.parametrize("domain, solo_mode", KINDS)
@@ -93,7 +137,9 @@ def test_no_turn_harms_more_than_its_own_episode(domain, solo_mode, capsys):
     workflow = Tau2AgentWorkflow(
         {"domain": domain, "solo_mode": solo_mode, "user_llm": "scripted", "max_steps": MAX_STEPS}
     )
-    solvable = (task for task in environment.load_tasks(domain).values() if task.evaluation_criteria.actions)
+    solvable = (
+        task for task in environment.load_tasks(domain).values() if task.evaluation_criteria.actions
+    )
     task = next(task for task in solvable if not solo_mode or environment.playable_solo(task))
     says, _ = ground_truth(task, solo_mode)
     workflow.user_llm = None if solo_mode else user
@@ -101,7 +147,9 @@ def test_no_turn_harms_more_than_its_own_episode(domain, solo_mode, capsys):
 
     async def play(completions: list[dict]) -> tuple[Tau2RunInfo, Tau2RunInfo]:
         """Of a wild episode and an honest one beside it."""
-        return await asyncio.gather(workflow.play_with(agent(completions), data), workflow.play_with(agent(says), data))
+        return await asyncio.gather(
+            workflow.play_with(agent(completions), data), workflow.play_with(agent(says), data)
+        )
 
     alone = essence(asyncio.run(play(says))[1])
 
@@ -118,7 +166,9 @@ def test_no_turn_harms_more_than_its_own_episode(domain, solo_mode, capsys):
         assert 0 <= info.reward <= 1 and all(-1 <= reward <= 1 for reward in info.rewards.values())
         assert Tau2RunInfo.from_json(info.to_json()).reward == info.reward and info.to_text()
         assert essence(beside) == alone
-        ended[info.failure or info.simulation.termination_reason.value] += min(len(info.turns), len(completions))
+        ended[info.failure or info.simulation.termination_reason.value] += min(
+            len(info.turns), len(completions)
+        )
 
     wild()
     assert ended.total() >= TURNS

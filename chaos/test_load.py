@@ -20,11 +20,15 @@ SECONDS, EVERY = 600, 10
 
 def test_nothing_grows_and_every_episode_is_accounted_for(tmp_path, capsys):
     here, there = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(DOMAINS, there), daemon=True)
+    server = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(DOMAINS, there), daemon=True
+    )
     server.start()
     url = here.recv()
     user = {"user_llm_base_url": f"{url}/user/v1"}
-    workflows = {domain: Tau2AgentWorkflow({"domain": domain, **user}, output_dir=None) for domain in DOMAINS}
+    workflows = {
+        domain: Tau2AgentWorkflow({"domain": domain, **user}, output_dir=None) for domain in DOMAINS
+    }
     tasks = [(domain, id) for domain in DOMAINS for id in environment.task_splits(domain)["base"]]
     counts = dict.fromkeys(("started", "finished", "rejected"), 0)
     seen: list[tuple[int, int, int]] = []  # bytes, asyncio tasks, file descriptors
@@ -56,7 +60,11 @@ def test_nothing_grows_and_every_episode_is_accounted_for(tmp_path, capsys):
     middle, last = np.array_split(np.array(steady), 3)[1:]
     with capsys.disabled():
         names = ("MB", "asyncio tasks", "file descriptors")
-        highest = np.round([part.max(0) / [1e6, 1, 1] for part in (middle, last, after[None])]).astype(int).T.tolist()
+        highest = (
+            np.round([part.max(0) / [1e6, 1, 1] for part in (middle, last, after[None])])
+            .astype(int)
+            .T.tolist()
+        )
         print(f"\n{counts}; at most in the second third, in the last, and afterwards:")
         print(dict(zip(names, highest, strict=True)))
     assert counts["started"] == counts["finished"] + counts["rejected"]

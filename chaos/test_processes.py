@@ -19,12 +19,22 @@ OPTIONS = ("actor.path=.cache/tiny-qwen3", "run_timeout=1200")
         (1, "SGLang", "sglang::scheduler", "SGLang at "),
         (2, "one of two SGLangs", "sglang::scheduler", "SGLang at "),
         (1, "the proxy", "proxy_rollout_server", "the proxy at "),
-        (1, "the rollout worker", "--role rollout ", "worker rollout/0 has ended with exit code -9"),
+        (
+            1,
+            "the rollout worker",
+            "--role rollout ",
+            "worker rollout/0 has ended with exit code -9",
+        ),
     ],
 )
 def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, tmp_path, capsys):
     output = tmp_path / "printed"
-    options = (*OPTIONS, "total_train_steps=1000", "group_filter=false", f"rollout.backend=sglang:d{servers}")
+    options = (
+        *OPTIONS,
+        "total_train_steps=1000",
+        "group_filter=false",
+        f"rollout.backend=sglang:d{servers}",
+    )
     process = start(command(tmp_path, *options), output)
     wait_for("step 1/", process, output)
     generated = folder_of(tmp_path) / "generated"
@@ -32,7 +42,9 @@ def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, t
         assert process.poll() is None, output.read_text()
         time.sleep(0.1)
     killed = time.time()
-    victims = [process for process in processes_of(tmp_path) if words in " ".join(process.info["cmdline"])]
+    victims = [
+        process for process in processes_of(tmp_path) if words in " ".join(process.info["cmdline"])
+    ]
     assert len(victims) >= servers
     for victim in victims[: len(victims) // servers]:
         with suppress(psutil.NoSuchProcess):  # some end with another
@@ -43,7 +55,9 @@ def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, t
     if servers == 1:
         assert max(path.stat().st_mtime for path in generated.rglob("*.json")) < killed + 1
     with capsys.disabled():
-        print(f"\n{what} killed: the run ended after {seconds:.0f} s; {output.read_text().splitlines()[-2:]}")
+        print(
+            f"\n{what} killed: the run ended after {seconds:.0f} s; {output.read_text().splitlines()[-2:]}"
+        )
 
 
 def test_rejected_groups_of_two_workers_are_played_anew(tmp_path, capsys):

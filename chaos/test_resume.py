@@ -28,11 +28,21 @@ MOMENTS = (
     ("checkpoint", 2, 0),
 )
 OPTIONS = (
-    *("recover.mode=on", "recover.freq_steps=1", "group_filter=false", "actor.path=.cache/tiny-qwen3"),
+    *(
+        "recover.mode=on",
+        "recover.freq_steps=1",
+        "group_filter=false",
+        "actor.path=.cache/tiny-qwen3",
+    ),
     *(f"total_train_steps={STEPS}", f"total_train_epochs={STEPS}"),
 )
 EVALUATED = (
-    *("valid_dataset.path=tau2/base", "valid_dataset.type=rl", "valid_dataset.batch_size=6", "evaluator.freq_steps=2"),
+    *(
+        "valid_dataset.path=tau2/base",
+        "valid_dataset.type=rl",
+        "valid_dataset.batch_size=6",
+        "evaluator.freq_steps=2",
+    ),
     *("eval_gconfig.n_samples=1", "actor.optimizer.lr_scheduler_type=linear"),
 )
 
@@ -40,9 +50,13 @@ EVALUATED = (
 def run(fileroot: Path, options: tuple[str, ...], *killed: object) -> None:
     output = fileroot / "printed"
     script = ("chaos/killed.py", *map(str, killed)) if killed else ("examples/tau2/train.py",)
-    process = start(command(fileroot, *OPTIONS, *options, script=script), output, start_new_session=True)
+    process = start(
+        command(fileroot, *OPTIONS, *options, script=script), output, start_new_session=True
+    )
     assert process.wait(PATIENCE) == (-9 if killed else 0), output.read_text()
-    deadline = time.monotonic() + 30  # servers in groups of their own notice that their workers are gone
+    deadline = (
+        time.monotonic() + 30
+    )  # servers in groups of their own notice that their workers are gone
     while left := processes_of(fileroot):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
@@ -63,7 +77,9 @@ def fileroot(tmp_path_factory) -> Path:
 def test_every_step_has_one_record(fileroot):
     records = [json.loads(line) for line in (folder_of(fileroot) / "statistics.jsonl").open()]
     assert [record["step"] for record in records] == [*range(1, STEPS + 1)]
-    assert ["eval-rollout/episode/reward" in record for record in records] == [False, True] * (STEPS // 2)
+    assert ["eval-rollout/episode/reward" in record for record in records] == [False, True] * (
+        STEPS // 2
+    )
     rates = [record["ppo_actor/update/lr"] for record in records]
     falls = [before - after for before, after in pairwise(rates)]
     assert falls == pytest.approx([falls[0]] * len(falls)) and falls[0] > 0
@@ -73,7 +89,9 @@ def test_every_task_was_played_as_often_as_in_a_run_that_was_left_alone(fileroot
     played = Counter()
     for path in folder_of(fileroot).rglob("generated/**/*.json"):
         info = Tau2RunInfo.from_json(path.read_bytes())
-        if info.is_eval or info.weight_version < STEPS:  # AReaL begins to play for a step after the last
+        if (
+            info.is_eval or info.weight_version < STEPS
+        ):  # AReaL begins to play for a step after the last
             played[info.is_eval, info.weight_version, info.task_id] += 1
     tasks = {task for _, _, task in played}
     assert len(tasks) == 6
@@ -83,7 +101,9 @@ def test_every_task_was_played_as_often_as_in_a_run_that_was_left_alone(fileroot
 
 
 def test_the_optimizer_has_taken_every_step_once(fileroot, tmp_path):
-    (weights,) = fileroot.glob(f"checkpoints/*/test/trial/recover/step{STEPS}/**/recover_checkpoint")
+    (weights,) = fileroot.glob(
+        f"checkpoints/*/test/trial/recover/step{STEPS}/**/recover_checkpoint"
+    )
     dcp_to_torch_save(weights, tmp_path / "state.pt")
     optimizer = torch.load(tmp_path / "state.pt", weights_only=False)["dcp"]["optim"]
     taken = {float(value) for name, value in optimizer.items() if name.endswith(".step")}
@@ -93,7 +113,11 @@ def test_the_optimizer_has_taken_every_step_once(fileroot, tmp_path):
 def test_a_finished_run_that_is_started_again_does_nothing(fileroot):
     def made() -> set[Path]:
         """But for what AReaL has begun to play for a step after the last."""
-        return {path for path in folder.rglob("generated/**/*.json") if path.parts[-3:-1] != ("train", str(STEPS))}
+        return {
+            path
+            for path in folder.rglob("generated/**/*.json")
+            if path.parts[-3:-1] != ("train", str(STEPS))
+        }
 
     folder = folder_of(fileroot)
     before, records = made(), (folder / "statistics.jsonl").read_text()
@@ -114,5 +138,9 @@ def test_groups_that_were_under_way_are_played_again_as_a_whole(tmp_path):
     whole = [group for group in groups.values() if len(group) == 8]
     assert len(whole) >= STEPS // 2 * 6 and max(map(len, groups.values())) == 8
     assert all(len({task for task, _ in group}) == 1 for group in groups.values())
-    last = STEPS // 2 - 2  # what is under way at the end has begun after this step, or was to be trained on later
-    assert all(version >= last for group in groups.values() if len(group) < 8 for _, version in group)
+    last = (
+        STEPS // 2 - 2
+    )  # what is under way at the end has begun after this step, or was to be trained on later
+    assert all(
+        version >= last for group in groups.values() if len(group) < 8 for _, version in group
+    )

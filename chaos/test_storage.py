@@ -60,7 +60,9 @@ def read_only(disk: Path) -> Iterator[str]:
     as_root("mount", "-o", "remount,abort", str(disk))
     yield "Read-only file system"
     as_root("umount", str(disk))
-    subprocess.run(["e2fsck", "-fy", f"{disk.parent}/image"], check=False)  # it has something to mend
+    subprocess.run(
+        ["e2fsck", "-fy", f"{disk.parent}/image"], check=False
+    )  # it has something to mend
     as_root("mount", "-o", "loop", f"{disk.parent}/image", str(disk))
 
 
@@ -69,7 +71,9 @@ def steps_of(disk: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("broken", [full, read_only])
-def test_a_run_whose_disk_fails_says_so_and_goes_on_when_it_is_mended(broken, disk, tmp_path, capsys):
+def test_a_run_whose_disk_fails_says_so_and_goes_on_when_it_is_mended(
+    broken, disk, tmp_path, capsys
+):
     output = tmp_path / "printed"
     process = start(command(disk, *OPTIONS), output)
     wait_for("step 1/", process, output)

@@ -92,11 +92,17 @@ FAULTS = {
 }
 
 
-def play(break_it: Callable, up_at_the_start: bool = True) -> tuple[list[tuple[float, float]], list[str], list[float]]:
+def play(
+    break_it: Callable, up_at_the_start: bool = True
+) -> tuple[list[tuple[float, float]], list[str], list[float]]:
     """(time, reward) of all episodes, what was logged, and when the fault began and ended; in seconds from the start."""
     simulator = Simulator(TASK)
     workflow = Tau2AgentWorkflow(
-        {"domain": "mock", "user_llm_base_url": f"http://127.0.0.1:{simulator.port}/v1", "timeout": DEADLINE}
+        {
+            "domain": "mock",
+            "user_llm_base_url": f"http://127.0.0.1:{simulator.port}/v1",
+            "timeout": DEADLINE,
+        }
     )
     says, lines, ended, moments = ground_truth(environment.find_task("mock", TASK))[0], [], [], []
     handler = logging.Handler()
@@ -134,8 +140,12 @@ def check(what: str, ended: list, lines: list, moments: list, capsys) -> None:
     spans = (began - BEFORE, began), (began, over), (over + AFTER - BEFORE, over + AFTER)
     rates = [sum(low <= at < high for at, _ in ended) / (high - low) for low, high in spans]
     with capsys.disabled():
-        print(f"\n{what}: {len(ended)} episodes; a second before, meanwhile, after: {np.round(rates, 1)}; {lines}")
-    assert {reward for _, reward in ended} == {1.0}  # nothing is rejected either: that would be an exception
+        print(
+            f"\n{what}: {len(ended)} episodes; a second before, meanwhile, after: {np.round(rates, 1)}; {lines}"
+        )
+    assert {reward for _, reward in ended} == {
+        1.0
+    }  # nothing is rejected either: that would be an exception
     assert len(lines) <= 4
     assert rates[2] > 0.7 * rates[0]
 

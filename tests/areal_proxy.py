@@ -28,7 +28,10 @@ class ScriptedEngine:
         text = self.answer(self.tokenizer.decode(request.input_ids))
         if isinstance(text, Exception):
             raise text
-        tokens = [*self.tokenizer.encode(text, add_special_tokens=False), self.tokenizer.eos_token_id]
+        tokens = [
+            *self.tokenizer.encode(text, add_special_tokens=False),
+            self.tokenizer.eos_token_id,
+        ]
         limit = request.gconfig.max_new_tokens
         return ModelResponse(
             input_tokens=request.input_ids,
@@ -59,7 +62,9 @@ class Proxy:
         listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(proxy.app, log_level="warning"))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, daemon=True)
+        self.thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [listener]}, daemon=True
+        )
         self.thread.start()
         while not self.server.started:
             time.sleep(0.01)
@@ -76,9 +81,13 @@ class Proxy:
 
     def session(self) -> tuple[str, str]:
         """Open a session by hand: its id and API key."""
-        with httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {ADMIN_KEY}"}) as client:
+        with httpx.Client(
+            base_url=self.address, headers={"Authorization": f"Bearer {ADMIN_KEY}"}
+        ) as client:
             client.post("/grant_capacity").raise_for_status()
-            answer = client.post("/rl/start_session", json={"task_id": "t"}).raise_for_status().json()
+            answer = (
+                client.post("/rl/start_session", json={"task_id": "t"}).raise_for_status().json()
+            )
         return answer["session_id"], answer["api_key"]
 
     def __enter__(self):

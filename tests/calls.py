@@ -15,7 +15,14 @@ from tau2.registry import registry
 
 from examples.tau2.episode import environment
 
-KINDS = [("mock", False), ("mock", True), ("airline", False), ("retail", False), ("telecom", False), ("telecom", True)]
+KINDS = [
+    ("mock", False),
+    ("mock", True),
+    ("airline", False),
+    ("retail", False),
+    ("telecom", False),
+    ("telecom", True),
+]
 
 
 def stock(domain: str, solo_mode: bool = False, db_path: str | None = None) -> Environment:
@@ -71,7 +78,9 @@ def contents(env: Environment) -> list[dict]:
 @cache
 def known_values(domain: str) -> dict[str, list]:
     """Values for a tool's parameters, by name: those of expected calls, and of fields of the database."""
-    values: dict[str, list] = defaultdict(list, {"expression": ["2 * (3 + 4) / 5", "1 +", "__import__"]})
+    values: dict[str, list] = defaultdict(
+        list, {"expression": ["2 * (3 + 4) / 5", "1 +", "__import__"]}
+    )
     for task in base_tasks(domain, False):
         for call in expected_calls(task, False):
             for name, value in call.arguments.items():
@@ -86,7 +95,9 @@ def known_values(domain: str) -> dict[str, list]:
 
     collect(stock(domain).tools.db.model_dump(mode="json"))
     values["id"] = [
-        value for name in ("customer_id", "line_id", "device_id", "bill_id", "plan_id") for value in values[name]
+        value
+        for name in ("customer_id", "line_id", "device_id", "bill_id", "plan_id")
+        for value in values[name]
     ]
     return values
 
@@ -94,14 +105,22 @@ def known_values(domain: str) -> dict[str, list]:
 def altered(call: ToolCall, domain: str, rng: random.Random) -> ToolCall:
     """The call with another value for one of its arguments."""
     name = rng.choice(list(call.arguments))
-    return call.model_copy(update={"arguments": {**call.arguments, name: rng.choice(known_values(domain)[name])}})
+    return call.model_copy(
+        update={"arguments": {**call.arguments, name: rng.choice(known_values(domain)[name])}}
+    )
 
 
 def random_calls(domain: str, solo_mode: bool, seed: int, count: int) -> list[ToolCall]:
     """Expected calls, altered ones, and calls of every tool, the user's too, in random order."""
     rng = random.Random(seed)
-    known = [call for task in base_tasks(domain, solo_mode) for call in expected_calls(task, solo_mode)]
-    tools = [(tool, "assistant") for tool in environment.agent_tools(domain, solo_mode) if tool.name != "done"]
+    known = [
+        call for task in base_tasks(domain, solo_mode) for call in expected_calls(task, solo_mode)
+    ]
+    tools = [
+        (tool, "assistant")
+        for tool in environment.agent_tools(domain, solo_mode)
+        if tool.name != "done"
+    ]
     if not solo_mode:
         tools += [(tool, "user") for tool in environment.user_tools(domain) or ()]
     rng.shuffle(tools)
@@ -114,7 +133,9 @@ def random_calls(domain: str, solo_mode: bool, seed: int, count: int) -> list[To
         else:
             tool, requestor = tools[number % len(tools)]
             values = known_values(domain)
-            arguments = {name: rng.choice(values[name] or ["x"]) for name in tool.params.model_fields}
+            arguments = {
+                name: rng.choice(values[name] or ["x"]) for name in tool.params.model_fields
+            }
             call = ToolCall(name=tool.name, arguments=arguments, requestor=requestor)
         calls.append(call.model_copy(update={"id": f"call_{number}"}))
     return calls

@@ -40,7 +40,9 @@ def model() -> Path:
     """The folder of the tiny model, as `make model` leaves it."""
     root = Path(__file__).parents[1]
     folder = root / ".cache/tiny-qwen3"
-    subprocess.run([sys.executable, "examples/tau2/cpu/model.py", str(folder)], cwd=root, check=True)
+    subprocess.run(
+        [sys.executable, "examples/tau2/cpu/model.py", str(folder)], cwd=root, check=True
+    )
     return folder
 
 

@@ -23,11 +23,21 @@ def entry(domain: str, task_id: str, **fields: Any) -> dict:
 def mock_entry(user: str, title: str, **fields: Any) -> dict:
     """A task of mock: a task of this title is to be created for the user."""
     criteria = {
-        "actions": [{"action_id": "0", "name": "create_task", "arguments": {"user_id": user, "title": title}}],
+        "actions": [
+            {
+                "action_id": "0",
+                "name": "create_task",
+                "arguments": {"user_id": user, "title": title},
+            }
+        ],
         "reward_basis": ["DB"],
     }
     scenario = {
-        "instructions": {"domain": "mock", "reason_for_call": f"You want {title!r}.", "task_instructions": "Be brief."}
+        "instructions": {
+            "domain": "mock",
+            "reason_for_call": f"You want {title!r}.",
+            "task_instructions": "Be brief.",
+        }
     }
     ticket = f"Create the task {title!r} for {user}."
     return {
@@ -40,7 +50,10 @@ def mock_entry(user: str, title: str, **fields: Any) -> dict:
 
 
 def mock_db(*users: str) -> dict:
-    return {"tasks": {}, "users": {user: {"user_id": user, "name": user.title(), "tasks": []} for user in users}}
+    return {
+        "tasks": {},
+        "users": {user: {"user_id": user, "name": user.title(), "tasks": []} for user in users},
+    }
 
 
 def write(folder: Path, entries: list, name: str = "tasks.jsonl", **databases: dict) -> str:
@@ -49,7 +62,9 @@ def write(folder: Path, entries: list, name: str = "tasks.jsonl", **databases: d
     for database, content in databases.items():
         (folder / "db" / f"{database}.json").write_text(json.dumps(content))
     path = folder / name
-    path.write_bytes(b"".join((e if isinstance(e, bytes) else json.dumps(e).encode()) + b"\n" for e in entries))
+    path.write_bytes(
+        b"".join((e if isinstance(e, bytes) else json.dumps(e).encode()) + b"\n" for e in entries)
+    )
     return str(path)
 
 
@@ -61,4 +76,6 @@ def public_set(folder: Path) -> str:
         entry("retail", "0", id="retail_1", db_path="db/retail.json"),
         mock_entry("ann", "Lunch", db_path="db/mock.json"),
     ]
-    return write(folder, entries, mock=mock_db("ann"), airline=EMPTY["airline"], retail=EMPTY["retail"])
+    return write(
+        folder, entries, mock=mock_db("ann"), airline=EMPTY["airline"], retail=EMPTY["retail"]
+    )

@@ -13,7 +13,9 @@ from tau2.data_model.tasks import Task
 _ids = count()
 
 
-def say(content: str | None = None, *calls: tuple[str, dict | str], finish_reason: str | None = None) -> dict:
+def say(
+    content: str | None = None, *calls: tuple[str, dict | str], finish_reason: str | None = None
+) -> dict:
     """A completion as JSON: text, and calls of (tool, arguments)."""
     message: dict = {"role": "assistant", "content": content}
     if calls:
@@ -21,7 +23,10 @@ def say(content: str | None = None, *calls: tuple[str, dict | str], finish_reaso
             {
                 "id": f"call_{next(_ids)}",
                 "type": "function",
-                "function": {"name": name, "arguments": args if isinstance(args, str) else json.dumps(args)},
+                "function": {
+                    "name": name,
+                    "arguments": args if isinstance(args, str) else json.dumps(args),
+                },
             }
             for name, args in calls
         ]
@@ -31,13 +36,19 @@ def say(content: str | None = None, *calls: tuple[str, dict | str], finish_reaso
         "created": 0,
         "model": "scripted",
         "choices": [
-            {"index": 0, "message": message, "finish_reason": finish_reason or ("tool_calls" if calls else "stop")}
+            {
+                "index": 0,
+                "message": message,
+                "finish_reason": finish_reason or ("tool_calls" if calls else "stop"),
+            }
         ],
         "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
     }
 
 
-def ground_truth(task: Task, solo_mode: bool = False, user_requests: bool = True) -> tuple[list[dict], list[dict]]:
+def ground_truth(
+    task: Task, solo_mode: bool = False, user_requests: bool = True
+) -> tuple[list[dict], list[dict]]:
     """What agent and user say when each does the task's expected actions."""
     agent, user = [], [] if solo_mode else [say("Hello, I need help.")]
     for action in task.evaluation_criteria.actions or []:
@@ -69,7 +80,9 @@ class LLMServer:
     bytes, or None to close the connection without an answer. `requests` holds all the bodies received, with the
     Authorization header under "key"."""
 
-    def __init__(self, answer: Callable[[dict], dict | tuple[int, dict] | bytes | None], delay: float = 0.0):
+    def __init__(
+        self, answer: Callable[[dict], dict | tuple[int, dict] | bytes | None], delay: float = 0.0
+    ):
         self.requests: list[dict] = []
         outer = self
 

@@ -12,7 +12,17 @@ from pathlib import Path
 import psutil
 
 CPUS = 2  # of a node: enough for one of a run's jobs
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "srun", "sinfo", "scontrol")
+PROGRAMS = (
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "squeue",
+    "scancel",
+    "srun",
+    "sinfo",
+    "scontrol",
+)
 
 
 def missing() -> str:
@@ -68,8 +78,18 @@ def cluster(folder: Path, nodes: int = 2) -> Iterator[dict[str, str]]:
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
     environment = {"SLURM_CONF": str(conf)}
-    munge = ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket", f"--key-file={key}"]
-    munge += [f"--pid-file={folder}/munge.pid", f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed"]
+    munge = [
+        "munged",
+        "--foreground",
+        "--force",
+        f"--socket={folder}/munge.socket",
+        f"--key-file={key}",
+    ]
+    munge += [
+        f"--pid-file={folder}/munge.pid",
+        f"--log-file={folder}/munge.log",
+        f"--seed-file={folder}/munge.seed",
+    ]
     commands = [munge, ["slurmctld", "-D"], *(["slurmd", "-D", "-N", name] for name in names)]
     log = (folder / "daemons.log").open("w")
     daemons = []
@@ -77,20 +97,30 @@ def cluster(folder: Path, nodes: int = 2) -> Iterator[dict[str, str]]:
         for command in commands:
             daemons.append(
                 subprocess.Popen(
-                    command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                    command,
+                    env={**os.environ, **environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
                 )
             )
             time.sleep(0.5)
         deadline = time.monotonic() + 60
         while (states := _states(environment)) != {"idle": nodes}:
             if time.monotonic() > deadline or any(daemon.poll() is not None for daemon in daemons):
-                raise RuntimeError(f"the nodes are {states}: {(folder / 'daemons.log').read_text()[-2000:]}")
+                raise RuntimeError(
+                    f"the nodes are {states}: {(folder / 'daemons.log').read_text()[-2000:]}"
+                )
             time.sleep(0.5)
         yield environment
     finally:
-        subprocess.run(["scancel", "--user", "root"], env={**os.environ, **environment}, capture_output=True)
+        subprocess.run(
+            ["scancel", "--user", "root"], env={**os.environ, **environment}, capture_output=True
+        )
         for daemon in reversed(daemons):
-            children = psutil.Process(daemon.pid).children(recursive=True) if daemon.poll() is None else []
+            children = (
+                psutil.Process(daemon.pid).children(recursive=True) if daemon.poll() is None else []
+            )
             daemon.terminate()
             daemon.wait(30)
             for child in children:
@@ -101,7 +131,9 @@ def cluster(folder: Path, nodes: int = 2) -> Iterator[dict[str, str]]:
 
 def ask(environment: dict[str, str], *command: str) -> str:
     """What one of Slurm's commands prints."""
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def _states(environment: dict[str, str]) -> dict[str, int]:

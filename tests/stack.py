@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 PATIENCE = 900.0  # seconds
 
 
-def command(fileroot: Path, *overrides: str, script: tuple[str, ...] = ("examples/tau2/train.py",)) -> list[str]:
+def command(
+    fileroot: Path, *overrides: str, script: tuple[str, ...] = ("examples/tau2/train.py",)
+) -> list[str]:
     return [
         *(sys.executable, *script, "--config", "examples/tau2/config_cpu.yaml"),
         *("experiment_name=test", "trial_name=trial", f"cluster.fileroot={fileroot}", *overrides),
@@ -21,7 +23,12 @@ def command(fileroot: Path, *overrides: str, script: tuple[str, ...] = ("example
 def start(words: list[str], output: Path, **options) -> subprocess.Popen:
     """What the process prints is appended to the file `output`."""
     return subprocess.Popen(
-        words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output.open("a"), stderr=subprocess.STDOUT, **options
+        words,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=output.open("a"),
+        stderr=subprocess.STDOUT,
+        **options,
     )
 
 
@@ -39,7 +46,10 @@ def processes_of(fileroot: Path) -> list[psutil.Process]:
         process
         for process in psutil.process_iter(["cmdline", "name", "status"])
         if process.info["status"] != psutil.STATUS_ZOMBIE
-        and (str(fileroot) in " ".join(process.info["cmdline"] or []) or "sglang" in process.info["name"])
+        and (
+            str(fileroot) in " ".join(process.info["cmdline"] or [])
+            or "sglang" in process.info["name"]
+        )
     ]
 
 

@@ -30,7 +30,13 @@ SAMPLING = {"temperature": 1.0, "top_p": 1.0, "max_completion_tokens": 512}
 TASK = {"task_id": "create_task_1"}
 
 
-def episode(answers: list, econfig: dict | None = None, discount: float = 1.0, task: dict = TASK, **agent_config):
+def episode(
+    answers: list,
+    econfig: dict | None = None,
+    discount: float = 1.0,
+    task: dict = TASK,
+    **agent_config,
+):
     """Play one episode through the proxy; returns AReaL's interactions in order."""
     with Proxy(in_turn(*answers), turn_discount=discount, **agent_config) as proxy:
         workflow = proxy.workflow(Tau2AgentWorkflow({**SOLO, **(econfig or {})}, SAMPLING))
@@ -41,7 +47,9 @@ def rewards(interactions) -> list[float]:
     return [round(interaction.reward, 6) for interaction in interactions]
 
 
-@pytest.mark.parametrize("discount, expected", [(1.0, [1.0, 1.0]), (0.5, [0.5, 1.0]), (0.0, [0.0, 1.0])])
+@pytest.mark.parametrize(
+    "discount, expected", [(1.0, [1.0, 1.0]), (0.5, [0.5, 1.0]), (0.0, [0.0, 1.0])]
+)
 def test_turn_discount_is_what_areal_trains_on(discount, expected):
     interactions = episode([CREATE, DONE], discount=discount)
     assert rewards(interactions) == expected
@@ -51,7 +59,11 @@ def test_turn_discount_is_what_areal_trains_on(discount, expected):
 
 
 LUNCH = mock_entry("user_1", "Lunch")
-DINNER = {"name": "create_task", "arguments": {"user_id": "user_1", "title": "Dinner"}, "action_id": "1"}
+DINNER = {
+    "name": "create_task",
+    "arguments": {"user_id": "user_1", "title": "Dinner"},
+    "action_id": "1",
+}
 
 
 def two_actions(folder: Path) -> dict:
@@ -65,9 +77,18 @@ def two_actions(folder: Path) -> dict:
     "says, earned",
     [
         ([BAD_CREATE, CREATE, DONE], [0.2, 0.0, 0.0]),  # BAD_CREATE is Lunch: one of two actions
-        ([BAD_CREATE, tool_call("create_task", json.dumps(DINNER["arguments"])), CREATE, DONE], [0.2, 0.2, 0.0, 0.0]),
-        ([BAD_CREATE, tool_call("create_task", json.dumps(DINNER["arguments"])), DONE], [0.2, 0.2, 0.6]),
-        ([BAD_CREATE, BAD_CREATE, DONE], [0.2, 0.0, 0.0]),  # what is done already earns nothing again
+        (
+            [BAD_CREATE, tool_call("create_task", json.dumps(DINNER["arguments"])), CREATE, DONE],
+            [0.2, 0.2, 0.0, 0.0],
+        ),
+        (
+            [BAD_CREATE, tool_call("create_task", json.dumps(DINNER["arguments"])), DONE],
+            [0.2, 0.2, 0.6],
+        ),
+        (
+            [BAD_CREATE, BAD_CREATE, DONE],
+            [0.2, 0.0, 0.0],
+        ),  # what is done already earns nothing again
         ([DONE], [0.0]),
     ],
     ids=["half", "all, and more", "solved", "twice", "nothing"],
@@ -78,7 +99,12 @@ def test_turns_earn_rewards_for_expected_actions(says, earned, tmp_path):
     tensors = concat_padded_tensors([interaction.to_tensor_dict() for interaction in interactions])
     assert tensors["rewards"].tolist() == pytest.approx(earned)
     unshaped = episode(says, discount=0.0, task=two_actions(tmp_path))
-    assert sum(rewards(unshaped)) == float(sum(earned) == pytest.approx(1.0)) and sum(earned) in (0, 0.2, 0.4, 1.0)
+    assert sum(rewards(unshaped)) == float(sum(earned) == pytest.approx(1.0)) and sum(earned) in (
+        0,
+        0.2,
+        0.4,
+        1.0,
+    )
 
 
 def test_a_failed_episode_is_a_zero():
@@ -96,7 +122,9 @@ def test_a_failed_episode_is_a_zero():
     ],
     ids=["unknown tool", "text and call", "unparsable", "empty", "text in solo mode"],
 )
-def test_format_penalty_is_subtracted_from_the_malformed_turn(malformed, then, expected, monkeypatch):
+def test_format_penalty_is_subtracted_from_the_malformed_turn(
+    malformed, then, expected, monkeypatch
+):
     monkeypatch.setenv("SGLANG_FORWARD_UNKNOWN_TOOLS", "1")  # as the configs have it
     econfig = {"invalid_format_penalty": 0.25}
     # undiscounted and unpropagated (discount 0): the rewards of the turns themselves
@@ -122,7 +150,11 @@ def test_thinking_tool_is_offered_and_answered_and_costs_nothing():
         interactions = asyncio.run(workflow.arun_episode(None, TASK))
     assert rewards(interactions.values()) == [1.0, 1.0, 1.0]
     assert '"think"' in prompts[0] and "Error" not in prompts[1]
-    assert rewards(episode([think, CREATE, DONE])) != [1.0, 1.0, 1.0]  # not offered: an unknown tool
+    assert rewards(episode([think, CREATE, DONE])) != [
+        1.0,
+        1.0,
+        1.0,
+    ]  # not offered: an unknown tool
 
 
 def test_answer_cut_at_the_token_limit_is_a_valid_episode():
@@ -135,7 +167,11 @@ def test_answer_cut_at_the_token_limit_is_a_valid_episode():
 def test_context_window_exceeded_is_a_valid_episode(tmp_path):
     answers = [CREATE, tool_call("transfer_to_human_agents", '{"summary": "x"}')]
     first = play(answers, tmp_path / "first", {"max_steps": 3}).turns[0]
-    info = play(answers, tmp_path / "second", engine_max_tokens=first.prompt_tokens + first.completion_tokens + 10)
+    info = play(
+        answers,
+        tmp_path / "second",
+        engine_max_tokens=first.prompt_tokens + first.completion_tokens + 10,
+    )
     assert (info.reward, info.termination, len(info.turns)) == (0.0, "context_window_exceeded", 1)
     assert info.simulation.termination_reason == "agent_error"
 
@@ -154,7 +190,9 @@ def play(answers: list, folder: Path, econfig: dict | None = None, **agent_confi
         interactions = asyncio.run(proxy.workflow(agent).arun_episode(None, TASK))
     (path,) = folder.rglob("*.json")
     info = Tau2RunInfo.from_json(path.read_bytes())
-    assert [interactions[id].reward for id in list(interactions)[-1:]] == [info.rewards[info.turns[-1].completion_id]]
+    assert [interactions[id].reward for id in list(interactions)[-1:]] == [
+        info.rewards[info.turns[-1].completion_id]
+    ]
     return info
 
 
@@ -185,13 +223,17 @@ def test_an_unreachable_proxy_rejects_the_episode():
 
 def test_an_unknown_task_is_rejected_by_name():
     with pytest.raises(EpisodeRejected, match="mock task 'nonsense'.*has no task"):
-        asyncio.run(Tau2AgentWorkflow(SOLO).run({"task_id": "nonsense"}, "http://127.0.0.1:9", "key"))
+        asyncio.run(
+            Tau2AgentWorkflow(SOLO).run({"task_id": "nonsense"}, "http://127.0.0.1:9", "key")
+        )
 
 
 def test_an_assertion_that_raises_is_not_met(tmp_path):
     """mock's assertion on task_2 raises when the agent created none."""
     assert rewards(episode([DONE], task={"task_id": "create_task_1_with_env_assertions"})) == [0.0]
-    assert rewards(episode([CREATE, DONE], task={"task_id": "create_task_1_with_env_assertions"})) == [1.0, 1.0]
+    assert rewards(
+        episode([CREATE, DONE], task={"task_id": "create_task_1_with_env_assertions"})
+    ) == [1.0, 1.0]
 
 
 def test_whatever_else_the_evaluation_raises_rejects_the_episode(monkeypatch):
@@ -245,7 +287,10 @@ def test_rows_of_one_id_are_played_on_their_own_databases_and_told_apart(tmp_pat
     workflow = Tau2AgentWorkflow(SOLO, datasets=[(path, {})])
 
     async def all_at_once():
-        plays = [workflow.play_with(replay(said), {"tasks_file": path, "row": n}) for n, said in enumerate(says, 1)]
+        plays = [
+            workflow.play_with(replay(said), {"tasks_file": path, "row": n})
+            for n, said in enumerate(says, 1)
+        ]
         return await asyncio.gather(*plays)
 
     played = asyncio.run(all_at_once())
@@ -256,13 +301,20 @@ def test_rows_of_one_id_are_played_on_their_own_databases_and_told_apart(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "domain, solo_mode", [("airline", False), ("retail", False), ("telecom", False), ("telecom", True)]
+    "domain, solo_mode",
+    [("airline", False), ("retail", False), ("telecom", False), ("telecom", True)],
 )
 def test_each_row_is_played_in_its_domain(domain, solo_mode, tmp_path):
     """By a workflow whose own domain is mock, on a copy of the domain's database, which is read before the episode."""
-    task = max(base_tasks(domain, solo_mode), key=lambda task: len(task.evaluation_criteria.actions or []))
+    task = max(
+        base_tasks(domain, solo_mode), key=lambda task: len(task.evaluation_criteria.actions or [])
+    )
     db = stock(domain).tools.db.model_dump(mode="json")
-    path = write(tmp_path, [mock_entry("user_1", "Lunch"), entry(domain, task.id, db_path="db/copy.json")], copy=db)
+    path = write(
+        tmp_path,
+        [mock_entry("user_1", "Lunch"), entry(domain, task.id, db_path="db/copy.json")],
+        copy=db,
+    )
     says, listens = ground_truth(task, solo_mode)
     econfig = {"domain": "mock", "solo_mode": solo_mode, "user_llm": "none"}
     workflow = Tau2AgentWorkflow(econfig, datasets=[(path, {})])
@@ -282,9 +334,14 @@ def test_areal_plays_a_group_of_a_row(tmp_path):
     folder = tmp_path / "generated"
     with Proxy(in_turn(right, DONE, CREATE, DONE)) as proxy:
         for expected in (1.0, 0.0):
-            agent = Tau2AgentWorkflow(SOLO, SAMPLING, str(folder), datasets=[[path, {"domains": ["mock"]}]])
+            agent = Tau2AgentWorkflow(
+                SOLO, SAMPLING, str(folder), datasets=[[path, {"domains": ["mock"]}]]
+            )
             row = {"tasks_file": path, "row": 2}
-            assert rewards(asyncio.run(proxy.workflow(agent).arun_episode(None, row)).values())[-1] == expected
+            assert (
+                rewards(asyncio.run(proxy.workflow(agent).arun_episode(None, row)).values())[-1]
+                == expected
+            )
     names = [file.name for file in folder.rglob("*.json")]
     assert len(names) == 2 and all("tasks.jsonl_2_mock_1-" in name for name in names)
 
@@ -292,7 +349,9 @@ def test_areal_plays_a_group_of_a_row(tmp_path):
 def test_a_row_that_is_not_there_is_rejected_by_file_and_number(tmp_path):
     path = write(tmp_path, [mock_entry("user_1", "Lunch")])
     with pytest.raises(EpisodeRejected, match=f"task {path}:7: .*no task in row 7"):
-        asyncio.run(Tau2AgentWorkflow(SOLO).run({"tasks_file": path, "row": 7}, "http://127.0.0.1:9", "key"))
+        asyncio.run(
+            Tau2AgentWorkflow(SOLO).run({"tasks_file": path, "row": 7}, "http://127.0.0.1:9", "key")
+        )
 
 
 def test_a_worker_without_the_file_says_so(tmp_path):
@@ -303,7 +362,9 @@ def test_a_worker_without_the_file_says_so(tmp_path):
 # -- groups, statistics, the event loop --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("answers, accepted", [([CREATE], False), ([BAD_CREATE], False), ([CREATE, BAD_CREATE], True)])
+@pytest.mark.parametrize(
+    "answers, accepted", [([CREATE], False), ([BAD_CREATE], False), ([CREATE, BAD_CREATE], True)]
+)
 @pytest.mark.parametrize("discount", [1.0, 0.5])
 def test_groups_with_equal_rewards_are_filtered(answers, accepted, discount):
     """As AReaL's executor does it: one task id for the group, the filter called with the group's tensors."""
@@ -314,9 +375,13 @@ def test_groups_with_equal_rewards_are_filtered(answers, accepted, discount):
 
     async def group(proxy):
         workflow_context.set(workflow_context.WorkflowContext(task_id=7))
-        grouped = GroupedRolloutWorkflow(proxy.workflow(Tau2AgentWorkflow(SOLO, SAMPLING)), 4, logging.getLogger())
+        grouped = GroupedRolloutWorkflow(
+            proxy.workflow(Tau2AgentWorkflow(SOLO, SAMPLING)), 4, logging.getLogger()
+        )
         interactions = await grouped.arun_episode(None, TASK)
-        return has_mixed_rewards(concat_padded_tensors([item.to_tensor_dict() for item in interactions.values()]))
+        return has_mixed_rewards(
+            concat_padded_tensors([item.to_tensor_dict() for item in interactions.values()])
+        )
 
     with Proxy(answer, turn_discount=discount) as proxy:
         assert asyncio.run(group(proxy)) is accepted
@@ -335,10 +400,18 @@ def test_statistics_reach_areals_tracker_train_and_eval_apart():
         asyncio.run(both(proxy))
     train = stats_tracker.get("rollout").export(reset=True)
     evaluation = stats_tracker.get("eval-rollout").export(reset=True)
-    assert (train["rollout/episode/reward"], evaluation["eval-rollout/episode/reward"]) == (1.0, 0.0)
+    assert (train["rollout/episode/reward"], evaluation["eval-rollout/episode/reward"]) == (
+        1.0,
+        0.0,
+    )
     assert (train["rollout/tools/calls"], evaluation["eval-rollout/tools/calls"]) == (1, 2)
-    assert train["rollout/termination/agent_stop"] == 1.0 and train["rollout/termination/max_steps"] == 0.0
-    assert train["rollout/agent/completion_tokens"] > 10 and train["rollout/episode/rejected"] == 0.0
+    assert (
+        train["rollout/termination/agent_stop"] == 1.0
+        and train["rollout/termination/max_steps"] == 0.0
+    )
+    assert (
+        train["rollout/agent/completion_tokens"] > 10 and train["rollout/episode/rejected"] == 0.0
+    )
 
 
 def test_a_disk_that_cannot_be_written_costs_a_warning_not_the_episode(tmp_path, logged):
@@ -356,7 +429,11 @@ def test_sampling_arguments_reach_the_agents_server():
     with LLMServer(in_turn(say(None, ("done", {})))) as agent:
         asyncio.run(Tau2AgentWorkflow(SOLO, sampling, model="m").run(TASK, agent.base_url, "key"))
     (request,) = agent.requests
-    assert (request["temperature"], request["top_p"], request["max_completion_tokens"]) == (0.7, 0.9, 77)
+    assert (request["temperature"], request["top_p"], request["max_completion_tokens"]) == (
+        0.7,
+        0.9,
+        77,
+    )
     assert request["tool_choice"] == "required" and request["model"] == "m"
 
 
@@ -374,9 +451,13 @@ def test_episodes_share_threads():
         servers = set()
 
         async def all_at_once():
-            running = [asyncio.create_task(workflow.run(TASK, agent.base_url, "key")) for _ in range(64)]
+            running = [
+                asyncio.create_task(workflow.run(TASK, agent.base_url, "key")) for _ in range(64)
+            ]
             await asyncio.sleep(0.15)
-            servers.update(thread for thread in threading.enumerate() if "process_request" not in thread.name)
+            servers.update(
+                thread for thread in threading.enumerate() if "process_request" not in thread.name
+            )
             await asyncio.gather(*running)
 
         asyncio.run(all_at_once())

@@ -36,14 +36,18 @@ For each function call, return a json object with function name and arguments wi
 </tool_call>"""
 
 
-@pytest.fixture(scope="module", params=[FILE, AS_SGLANG_READS_IT], ids=["file", "as SGLang reads it"])
+@pytest.fixture(
+    scope="module", params=[FILE, AS_SGLANG_READS_IT], ids=["file", "as SGLang reads it"]
+)
 def render(request):
     tokenizer = Tokenizer(models.WordLevel({"<|endoftext|>": 0}, unk_token="<|endoftext|>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=request.param)
 
     def render(*messages: dict, tools: list[dict] | None = None, prompt: bool = True) -> str:
-        return tokenizer.apply_chat_template(list(messages), tools=tools, tokenize=False, add_generation_prompt=prompt)
+        return tokenizer.apply_chat_template(
+            list(messages), tools=tools, tokenize=False, add_generation_prompt=prompt
+        )
 
     return render
 
@@ -84,7 +88,13 @@ def test_no_tools_is_no_section(render):
 
 
 def test_several_turns(render):
-    messages = [say("user", "a"), say("assistant", "b"), say("user", "c"), say("system", "d"), say("user", "e")]
+    messages = [
+        say("user", "a"),
+        say("assistant", "b"),
+        say("user", "c"),
+        say("system", "d"),
+        say("user", "e"),
+    ]
     assert render(*messages) == (
         "<|im_start|>user\na<|im_end|>\n"
         "<|im_start|>assistant\nb<|im_end|>\n"
@@ -94,7 +104,9 @@ def test_several_turns(render):
     )
 
 
-@pytest.mark.parametrize("thought", ["<think>\nwhy\n</think>\n\n", "<think>\n\n</think>\n\n", "why\n</think>\n"])
+@pytest.mark.parametrize(
+    "thought", ["<think>\nwhy\n</think>\n\n", "<think>\n\n</think>\n\n", "why\n</think>\n"]
+)
 def test_earlier_thoughts_are_dropped(render, thought):
     turns = [say("user", "a"), say("assistant", f"{thought}b"), say("user", "c")]
     assert render(*turns) == render(turns[0], say("assistant", "b"), turns[2])
@@ -152,7 +164,9 @@ rebooted
     ],
 )
 def test_a_call_without_words(render, content, arguments, rendered):
-    assert render(say("user", "a"), say("assistant", content, tool_calls=[call(arguments)]), say("tool", "1")) == (
+    assert render(
+        say("user", "a"), say("assistant", content, tool_calls=[call(arguments)]), say("tool", "1")
+    ) == (
         "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<tool_call>\n"
         f'{{"name": "toggle_data", "arguments": {rendered}}}\n</tool_call><|im_end|>\n'
         f"<|im_start|>user\n<tool_response>\n1\n</tool_response><|im_end|>\n{ANSWER}"

@@ -28,8 +28,16 @@ ALL = sorted({path.name for path in FOLDER.glob("config_*.yaml")} - {*SFT})
 TABLE = {  # of the specification: model, nodes, allocation
     "config_1.7b_airline.yaml": ("Qwen/Qwen3-1.7B", 1, "sglang:d6+archon:d2"),
     "config_8b_airline.yaml": ("Qwen/Qwen3-8B", 3, "sglang:d16+archon:d8"),
-    "config_30b_moe_airline.yaml": ("Qwen/Qwen3-30B-A3B", 8, "sglang:d8t4+megatron:(attn:d4p4t2|ffn:d2p4e4)"),
-    "config_235b_moe_airline.yaml": ("Qwen/Qwen3-235B-A22B", 10, "sglang:d4t8+megatron:(attn:d1p12t4c1|ffn:d1p12t1e4)"),
+    "config_30b_moe_airline.yaml": (
+        "Qwen/Qwen3-30B-A3B",
+        8,
+        "sglang:d8t4+megatron:(attn:d4p4t2|ffn:d2p4e4)",
+    ),
+    "config_235b_moe_airline.yaml": (
+        "Qwen/Qwen3-235B-A22B",
+        10,
+        "sglang:d4t8+megatron:(attn:d1p12t4c1|ffn:d1p12t1e4)",
+    ),
 }
 DENSE = ["config_1.7b_airline.yaml", "config_8b_airline.yaml"]
 SLURM = [name for name, (_, nodes, _) in TABLE.items() if nodes > 1]
@@ -48,7 +56,11 @@ def load(name: str, tmp_path: Path, *overrides: str) -> Tau2PPOConfig:
         "trial_name=trial",
         f"cluster.fileroot={tmp_path}",
         f"cluster.name_resolve.nfs_record_root={tmp_path}/name_resolve",
-        *([] if name == "config_cpu.yaml" else ["econfig.user_llm_base_url=http://localhost:8000/v1/"]),
+        *(
+            []
+            if name == "config_cpu.yaml"
+            else ["econfig.user_llm_base_url=http://localhost:8000/v1/"]
+        ),
         *overrides,
     ]
     return load_expr_config(argv, Tau2PPOConfig)[0]
@@ -65,27 +77,49 @@ def test_the_specified_configs_are_there():
 @pytest.mark.parametrize("name", ALL)
 def test_loads_with_areal(name, tmp_path):
     config = load(name, tmp_path)
-    assert config.cluster.fileroot == config.saver.fileroot == config.recover.fileroot == str(tmp_path)
-    assert config.tokenizer_path == config.rollout.tokenizer_path == config.actor.path == config.sglang.model_path
+    assert (
+        config.cluster.fileroot == config.saver.fileroot == config.recover.fileroot == str(tmp_path)
+    )
+    assert (
+        config.tokenizer_path
+        == config.rollout.tokenizer_path
+        == config.actor.path
+        == config.sglang.model_path
+    )
     assert config.rollout.agent.export_style == "individual"
     assert config.rollout.agent.turn_discount == config.econfig.turn_discount
-    assert config.econfig.solo_mode or config.econfig.user_llm_base_url == "http://localhost:8000/v1/"
+    assert (
+        config.econfig.solo_mode or config.econfig.user_llm_base_url == "http://localhost:8000/v1/"
+    )
 
 
 @pytest.mark.parametrize("name", SFT)
 def test_a_supervised_start_saves_what_its_reinforcement_takes(name, tmp_path):
-    argv = ["--config", str(FOLDER / name), "experiment_name=test", "trial_name=sft", f"cluster.fileroot={tmp_path}"]
+    argv = [
+        "--config",
+        str(FOLDER / name),
+        "experiment_name=test",
+        "trial_name=sft",
+        f"cluster.fileroot={tmp_path}",
+    ]
     Path(tmp_path, "name_resolve").mkdir()
     config = load_expr_config(argv, Tau2SFTConfig)[0]
-    (reinforced,) = (other for other in ALL if other.startswith(name.removesuffix(".yaml").replace("sft_", "")))
+    (reinforced,) = (
+        other for other in ALL if other.startswith(name.removesuffix(".yaml").replace("sft_", ""))
+    )
     assert config.actor.path == config.tokenizer_path == load(reinforced, tmp_path).actor.path
-    assert config.cluster.fileroot == config.saver.fileroot == config.recover.fileroot == str(tmp_path)
-    assert config.saver.freq_epochs and config.total_train_epochs % config.saver.freq_epochs == 0  # the last is saved
+    assert (
+        config.cluster.fileroot == config.saver.fileroot == config.recover.fileroot == str(tmp_path)
+    )
+    assert (
+        config.saver.freq_epochs and config.total_train_epochs % config.saver.freq_epochs == 0
+    )  # the last is saved
     assert config.train_dataset.batch_size % parallel(config.actor.backend).dp_size == 0
 
 
 @pytest.mark.parametrize(
-    "option", ["econfig.turn_discont=0.9", "actor.optimizer.learning_rate=1", "rollout.openai.mode=inline"]
+    "option",
+    ["econfig.turn_discont=0.9", "actor.optimizer.learning_rate=1", "rollout.openai.mode=inline"],
 )
 def test_unknown_options_are_refused(option, tmp_path):
     with pytest.raises(ConfigKeyError):
@@ -106,7 +140,10 @@ def test_model_and_allocation_are_the_specified(name, tmp_path):
     assert config.actor.path == model
     assert f"{config.rollout.backend}+{config.actor.backend}" == allocation
     assert (config.cluster.n_nodes, config.cluster.n_gpus_per_node) == (nodes, 8)
-    assert parallel(config.rollout.backend).world_size + parallel(config.actor.backend).world_size == nodes * 8
+    assert (
+        parallel(config.rollout.backend).world_size + parallel(config.actor.backend).world_size
+        == nodes * 8
+    )
     assert config.scheduler.type == ("local" if nodes == 1 else "slurm")
     assert config.allocation_mode == ""  # only AReaL's old launchers read it
     assert config.econfig.domain == "airline"
@@ -143,7 +180,11 @@ def test_tree_training_for_dense_models_only(name, tmp_path):
         assert actor.pad_to_maximum
         assert actor.mb_spec.max_tokens_per_mb % 128 == 0
         # AReaL ignores these, and says so at each batch
-        assert (actor.mb_spec.n_mbs, actor.mb_spec.granularity, actor.mb_spec.n_mbs_divisor) == (1, 1, 1)
+        assert (actor.mb_spec.n_mbs, actor.mb_spec.granularity, actor.mb_spec.n_mbs_divisor) == (
+            1,
+            1,
+            1,
+        )
 
 
 @pytest.mark.parametrize("name", GPU)
@@ -151,23 +192,32 @@ def test_every_prompt_that_the_proxy_admits_fits(name, tmp_path):
     config = load(name, tmp_path)
     longest = config.rollout.agent.engine_max_tokens
     assert longest == config.gconfig.max_tokens <= 32768  # what AReaL's proxy allows at most
-    assert longest < config.sglang.context_length  # SGLang refuses a request that could fill its context
+    assert (
+        longest < config.sglang.context_length
+    )  # SGLang refuses a request that could fill its context
     assert longest <= config.actor.mb_spec.max_tokens_per_mb
     assert config.gconfig.max_new_tokens < longest / 2
     assert config.eval_gconfig.max_new_tokens == config.gconfig.max_new_tokens
-    assert config.econfig.timeout < config.rollout.request_timeout  # at which AReaL gives up the group
+    assert (
+        config.econfig.timeout < config.rollout.request_timeout
+    )  # at which AReaL gives up the group
 
 
 @pytest.mark.parametrize("name", GPU)
 def test_sglang_takes_its_command(name, tmp_path):
     config = load(name, tmp_path)
     servers = parallel(config.rollout.backend)
-    command = SGLangConfig.build_cmd(config.sglang, servers.tp_size, base_gpu_id=0, host="localhost", port=8000)
+    command = SGLangConfig.build_cmd(
+        config.sglang, servers.tp_size, base_gpu_id=0, host="localhost", port=8000
+    )
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)
     server = parser.parse_args(command[3:])  # after python3 -m <module>
     assert server.model_path == server.tokenizer_path == config.actor.path
-    assert (server.tensor_parallel_size, server.context_length) == (servers.tp_size, config.sglang.context_length)
+    assert (server.tensor_parallel_size, server.context_length) == (
+        servers.tp_size,
+        config.sglang.context_length,
+    )
     assert server.skip_tokenizer_init and server.dtype == "bfloat16"
     # all episodes that can be on the way at once are decoded at once
     groups = config.rollout.max_concurrent_rollouts
@@ -189,7 +239,9 @@ def submit_workers(config: Tau2PPOConfig, scheduler) -> None:
     with pytest.raises(Submitted):
         TrainController(object, config.actor, scheduler).initialize(role="actor", ft_spec=None)
     with pytest.raises(Submitted):
-        RolloutController(RemoteSGLangEngine, config.rollout, scheduler).initialize(role="rollout", server_args={})
+        RolloutController(RemoteSGLangEngine, config.rollout, scheduler).initialize(
+            role="rollout", server_args={}
+        )
 
 
 def slurm_scripts(config: Tau2PPOConfig, monkeypatch) -> dict[str, tuple[dict[str, str], str]]:
@@ -200,8 +252,13 @@ def slurm_scripts(config: Tau2PPOConfig, monkeypatch) -> dict[str, tuple[dict[st
         path = Path(command[1])
         lines = path.read_text().splitlines()
         options = [line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")]
-        start = next(index for index, line in enumerate(lines) if "srun" in line and not line.startswith("#"))
-        scripts[path.stem] = (dict(option.partition("=")[::2] for option in options), "\n".join(lines[start:]))
+        start = next(
+            index for index, line in enumerate(lines) if "srun" in line and not line.startswith("#")
+        )
+        scripts[path.stem] = (
+            dict(option.partition("=")[::2] for option in options),
+            "\n".join(lines[start:]),
+        )
         return b"Submitted batch job 999999999"
 
     monkeypatch.setattr(subprocess, "check_output", sbatch)
@@ -223,7 +280,10 @@ def test_slurm_jobs_take_the_specified_gpus(name, tmp_path, monkeypatch):
         assert int(options["cpus-per-task"]) == 8 * gpus <= 64
         assert f"--ntasks={allocation.world_size // gpus} " in command
         assert f"$((SLURM_LOCALID * {gpus}))" in command
-        assert "python3 -m areal.infra.rpc.rpc_server --experiment-name test --trial-name trial " in command
+        assert (
+            "python3 -m areal.infra.rpc.rpc_server --experiment-name test --trial-name trial "
+            in command
+        )
         assert f" --role {role} " in command
         assert f"--nfs-record-root {tmp_path}/name_resolve" in command
 
@@ -233,11 +293,16 @@ def test_slurm_workers_run_in_the_container_with_all_variables(name, tmp_path, m
     config = load(name, tmp_path, "+actor.scheduling_spec.0.env_vars.TAU2_DATA_DIR=/data/tau2")
     for options, command in slurm_scripts(config, monkeypatch).values():
         words = shlex.split(command.partition("bash -c")[0])
-        variables = dict(words[i + 1].split("=", 1) for i, word in enumerate(words) if word == "--env")
+        variables = dict(
+            words[i + 1].split("=", 1) for i, word in enumerate(words) if word == "--env"
+        )
         assert variables.items() >= (VARIABLES | {"TAU2_DATA_DIR": "/data/tau2"}).items()
         assert variables["OMP_NUM_THREADS"] == options["cpus-per-task"]
         assert str(FOLDER.parents[1]) in variables["PYTHONPATH"].split(":")
-        assert "singularity exec" in command and words[words.index("--bind") + 1] == f"{tmp_path}:{tmp_path}"
+        assert (
+            "singularity exec" in command
+            and words[words.index("--bind") + 1] == f"{tmp_path}:{tmp_path}"
+        )
         assert words[-1] == "docker://ghcr.io/inclusionai/areal-runtime:latest"
 
 
@@ -253,7 +318,11 @@ def test_slurm_workers_run_without_a_container(name, tmp_path, monkeypatch):
 
 
 def test_local_workers_share_the_node(tmp_path, monkeypatch):
-    config = load("config_1.7b_airline.yaml", tmp_path, "+actor.scheduling_spec.0.env_vars.TAU2_DATA_DIR=/data/tau2")
+    config = load(
+        "config_1.7b_airline.yaml",
+        tmp_path,
+        "+actor.scheduling_spec.0.env_vars.TAU2_DATA_DIR=/data/tau2",
+    )
     started = []
 
     class Scheduler(LocalScheduler):
@@ -290,7 +359,16 @@ def interactions(turns: int, reward: float, length: int = 6) -> dict[str, torch.
 @pytest.mark.parametrize("name", GPU)
 def test_all_turns_of_an_episode_get_the_same_advantage(name, tmp_path):
     config = load(name, tmp_path)
-    episodes = [(9, 0.0), (14, 1.0), (11, 0.0), (12, 0.0), (10, 1.0), (13, 0.0), (9, 1.0), (12, 0.0)]
+    episodes = [
+        (9, 0.0),
+        (14, 1.0),
+        (11, 0.0),
+        (12, 0.0),
+        (10, 1.0),
+        (13, 0.0),
+        (9, 1.0),
+        (12, 0.0),
+    ]
     assert len(episodes) == config.gconfig.n_samples
     group = [interactions(turns, reward) for turns, reward in episodes]
     result = PPOActor(config.actor, engine=None).compute_advantages(

@@ -32,14 +32,21 @@ def rows(path: Path) -> list[dict]:
 
 @pytest.mark.parametrize(
     "domain, options, dialogs",
-    [("airline", ["--split", "test"], 20), ("retail", [], 74), ("telecom", ["--solo-mode"], 74), ("telecom", [], 74)],
+    [
+        ("airline", ["--split", "test"], 20),
+        ("retail", [], 74),
+        ("telecom", ["--solo-mode"], 74),
+        ("telecom", [], 74),
+    ],
 )
 def test_expected_actions_earn_the_full_reward(tmp_path, domain, options, dialogs):
     path = tmp_path / "turns.jsonl"
     assert expert.main([str(path), "--domain", domain, *options]) == 0
     written = rows(path)
     assert len({row["metadata"]["source_dialog_id"] for row in written}) == dialogs
-    assert {(row["metadata"]["correct"], row["metadata"]["reward"]) for row in written} == {(1, 1.0)}
+    assert {(row["metadata"]["correct"], row["metadata"]["reward"]) for row in written} == {
+        (1, 1.0)
+    }
     solo = "--solo-mode" in options
     for turn in turns(path):
         assert turn.tools == environment.agent_schemas(domain, solo)
@@ -59,9 +66,16 @@ def test_a_task_whose_expected_actions_earn_less_is_left_out_and_named(tmp_path,
 
 
 def test_tasks_and_databases_of_ones_own(tmp_path):
-    entries = [mock_entry(user, "Lunch", db_path=f"db/{user}.json") for user in ("ann", "bob")]  # of one id
+    entries = [
+        mock_entry(user, "Lunch", db_path=f"db/{user}.json") for user in ("ann", "bob")
+    ]  # of one id
     path = write(tmp_path, entries, ann=mock_db("ann"), bob=mock_db("bob"))
-    assert expert.main([f"{tmp_path}/turns.jsonl", "--domain", "mock", "--tasks-file", path, "--solo-mode"]) == 0
+    assert (
+        expert.main(
+            [f"{tmp_path}/turns.jsonl", "--domain", "mock", "--tasks-file", path, "--solo-mode"]
+        )
+        == 0
+    )
     written = rows(tmp_path / "turns.jsonl")
     assert len({row["metadata"]["source_dialog_id"] for row in written}) == 2
     for task in ({"tasks_file": path, "row": 1}, {"tasks_file": path, "row": 2}):
@@ -69,7 +83,10 @@ def test_tasks_and_databases_of_ones_own(tmp_path):
         asyncio.run(rollout({**SOLO}, tmp_path / "generated", said, task=task))
     assert expert.main([f"{tmp_path}/again.jsonl", "--trajectories", f"{tmp_path}/generated"]) == 0
     imitated = turns(tmp_path / "again.jsonl")
-    assert [called(turn) for turn in imitated] == [["create_task"], ["done"]]  # once: bob's database has no ann
+    assert [called(turn) for turn in imitated] == [
+        ["create_task"],
+        ["done"],
+    ]  # once: bob's database has no ann
     assert imitated[0].messages == turns(tmp_path / "turns.jsonl")[0].messages
 
 
@@ -121,13 +138,18 @@ def test_rollouts_that_failed_are_not_imitated(from_rollouts):
     assert len(from_rollouts((SOLO, [say(None, CREATE), DONE]))) == 2
 
 
-def test_a_rollout_is_imitated_with_its_detours_and_thoughts_but_without_malformed_turns(from_rollouts):
+def test_a_rollout_is_imitated_with_its_detours_and_thoughts_but_without_malformed_turns(
+    from_rollouts,
+):
     first = say("<think>\nWho?\n</think>\n\n", ("get_users", {}))
     unknown, both = say(None, ("no_such_tool", {})), say("I create it.", CREATE)
     written = from_rollouts((SOLO, [first, unknown, both, DONE]))
     assert [called(turn) for turn in written] == [["get_users"], ["done"]]
     assert written[0].answer["content"] == "<think>\nWho?\n</think>\n\n"
-    assert [message["role"] for message in written[1].messages] == ["system", *["assistant", "tool"] * 3]
+    assert [message["role"] for message in written[1].messages] == [
+        "system",
+        *["assistant", "tool"] * 3,
+    ]
 
 
 def test_the_same_words_are_imitated_once(from_rollouts):
@@ -142,7 +164,13 @@ def test_a_rollout_with_a_user_and_the_thinking_tool(from_rollouts):
     user = [say("A task, please."), say("For user_1."), say("###STOP###")]
     written = from_rollouts(({"domain": "mock", "add_thinking_tool": True}, agent, user))
     assert [called(turn) for turn in written] == [[], ["think"], ["create_task"], []]
-    assert [message["role"] for message in written[1].messages] == ["system", "assistant", "user", "assistant", "user"]
+    assert [message["role"] for message in written[1].messages] == [
+        "system",
+        "assistant",
+        "user",
+        "assistant",
+        "user",
+    ]
     assert written[1].tools == environment.agent_schemas("mock", False, True)
 
 

@@ -21,7 +21,9 @@ from tests.own_tasks import mock_entry, write
 from tests.scripted import ground_truth, replay, say
 
 TASKS = ("create_task_1", "update_task_1")
-HOSTILE = "<img src=x onerror=hacked=1></script><script>hacked=2</script><!-- \u2028 <b>bold</b> [[7*7]]"
+HOSTILE = (
+    "<img src=x onerror=hacked=1></script><script>hacked=2</script><!-- \u2028 <b>bold</b> [[7*7]]"
+)
 STATISTICS = {
     "rollout/episode/reward": 0.5,
     "eval-rollout/episode/reward": 0.4,
@@ -50,7 +52,9 @@ def play(task_id: str, says: list[dict], **fields) -> Tau2RunInfo:
 
 
 def solved(task_id: str, **fields) -> Tau2RunInfo:
-    return play(task_id, ground_truth(environment.find_task("mock", task_id), solo_mode=True)[0], **fields)
+    return play(
+        task_id, ground_truth(environment.find_task("mock", task_id), solo_mode=True)[0], **fields
+    )
 
 
 def unsolved(task_id: str, **fields) -> Tau2RunInfo:
@@ -105,17 +109,28 @@ def evaluation(tmp_path_factory) -> Path:
 def test_episodes_are_found_in_the_order_of_the_weights_and_groups_stay_together(run):
     groups = [source.group for source in report.sources(run)]
     assert groups == sorted(groups) and len(groups) == 13 and groups[-1] == (2, "eval", TASKS[0])
-    assert report.sources(run / "generated") == report.sources(run)  # the output_dir of a workflow without AReaL
+    assert report.sources(run / "generated") == report.sources(
+        run
+    )  # the output_dir of a workflow without AReaL
 
 
 def test_the_step_of_an_episode_is_that_of_the_statistics():
-    trained, evaluated = (solved(TASKS[0], weight_version=3, is_eval=is_eval) for is_eval in (False, True))
+    trained, evaluated = (
+        solved(TASKS[0], weight_version=3, is_eval=is_eval) for is_eval in (False, True)
+    )
     assert [report.row(info, None)["step"] for info in (trained, evaluated)] == [4, 3]
-    assert report.row(solved(TASKS[0]), 2).items() >= {"kind": "eval", "step": 0, "trial": 2}.items()
+    assert (
+        report.row(solved(TASKS[0]), 2).items() >= {"kind": "eval", "step": 0, "trial": 2}.items()
+    )
 
 
 def test_a_long_run_is_thinned_evenly_by_whole_groups():
-    found = [report.Source((step, "train", task), b"") for step in range(100) for task in "ab" for _ in range(8)]
+    found = [
+        report.Source((step, "train", task), b"")
+        for step in range(100)
+        for task in "ab"
+        for _ in range(8)
+    ]
     chosen = report.evenly(found, 400)
     steps = [source.group[0] for source in chosen]
     assert 360 <= len(chosen) <= 400 and len(chosen) % 8 == 0
@@ -126,10 +141,16 @@ def test_a_long_run_is_thinned_evenly_by_whole_groups():
 
 def test_a_conversation_comes_with_rewards_format_errors_actions_and_databases():
     shown = report.conversation(unsolved(TASKS[1]))
-    assert [message.get("malformed") for message in shown["messages"][::2]] == ["unknown_tool", None, None]
+    assert [message.get("malformed") for message in shown["messages"][::2]] == [
+        "unknown_tool",
+        None,
+        None,
+    ]
     assert [message.get("reward") for message in shown["messages"][::2]] == [-0.1, None, 0.0]
     assert [row["status"] for row in shown["actions"]] == ["missing", "extra", "extra"]
-    (status,) = (found for found in shown["database"] if found["path"] == "agent.tasks.task_1.status")
+    (status,) = (
+        found for found in shown["database"] if found["path"] == "agent.tasks.task_1.status"
+    )
     assert (status["expected"], status["left"]) == ('"completed"', '"pending"')
     assert "problem" not in shown and report.conversation(solved(TASKS[0]))["database"] == []
 
@@ -141,7 +162,9 @@ def test_an_episode_of_a_task_that_is_gone_is_shown_with_the_reason():
 
 def called(name: str, arguments: dict) -> dict:
     """What is shown of an episode with this call."""
-    return report._bounded(report.conversation(play(TASKS[0], [say(None, (name, arguments)), say(None, ("done", {}))])))
+    return report._bounded(
+        report.conversation(play(TASKS[0], [say(None, (name, arguments)), say(None, ("done", {}))]))
+    )
 
 
 def test_texts_are_cut_where_a_browser_could_not_lay_them_out():
@@ -165,7 +188,9 @@ def test_what_is_no_number_to_a_browser_is_null():
 def test_a_tasks_file_that_has_changed_is_named(tmp_path):
     path = write(tmp_path, [mock_entry("user_1", "Lunch", id="first")])
     workflow = Tau2AgentWorkflow({"domain": "mock", "solo_mode": True})
-    info = asyncio.run(workflow.play_with(replay([say(None, ("done", {}))]), {"tasks_file": path, "row": 1}))
+    info = asyncio.run(
+        workflow.play_with(replay([say(None, ("done", {}))]), {"tasks_file": path, "row": 1})
+    )
     assert [row["status"] for row in report.conversation(info)["actions"]] == ["missing"]
     write(tmp_path, [mock_entry("user_1", "Dinner", id="second")])
     tasks.read.cache_clear()
@@ -176,9 +201,17 @@ def test_a_tasks_file_that_has_changed_is_named(tmp_path):
 def test_odd_records_are_named_and_the_rest_is_shown(run, evaluation, tmp_path):
     odd = tmp_path / "odd"
     shutil.copytree(run, odd)
-    lines = ["", "{}", "[]", "junk", '{"step": 3, "rollout/episode/reward": NaN, "timeperf/x": null}']
+    lines = [
+        "",
+        "{}",
+        "[]",
+        "junk",
+        '{"step": 3, "rollout/episode/reward": NaN, "timeperf/x": null}',
+    ]
     with (odd / "statistics.jsonl").open("w") as file:
-        file.write("\n".join([*(run / "statistics.jsonl").read_text().splitlines()[:2], *lines, ""]))
+        file.write(
+            "\n".join([*(run / "statistics.jsonl").read_text().splitlines()[:2], *lines, ""])
+        )
     (odd / "generated/train/0/x-1.json").symlink_to("nowhere")
     page = report.write(odd).read_text()
     assert "4 records cannot be read" in page
@@ -189,7 +222,9 @@ def test_odd_records_are_named_and_the_rest_is_shown(run, evaluation, tmp_path):
     lines = (odd / "episodes.jsonl").read_bytes().splitlines(keepends=True)[:2]
     (odd / "episodes.jsonl").write_bytes(b"".join([b"junk\n", *lines, b"\n"]))
     page = report.write(odd, tmp_path).read_text()  # a folder: into it
-    assert "1 records cannot be read" in page and "[0.400, 0.700]" not in page  # the summary is of other episodes
+    assert (
+        "1 records cannot be read" in page and "[0.400, 0.700]" not in page
+    )  # the summary is of other episodes
     assert (tmp_path / "report.html").exists()
 
 
@@ -200,7 +235,9 @@ def test_chunks_hold_all_documents_at_their_places(monkeypatch):
     for where, chunk in report.packed(documents):
         places += where
         chunks.append(json.loads(report.zlib.decompress(report.base64.b64decode(chunk))))
-    assert len(chunks) == 3 and [chunks[number][position] for number, position in places] == documents
+    assert (
+        len(chunks) == 3 and [chunks[number][position] for number, position in places] == documents
+    )
 
 
 def test_curves_show_what_was_recorded_and_no_more():
@@ -216,7 +253,10 @@ def test_curves_show_what_was_recorded_and_no_more():
         "Gradient norm": ["of the policy"],
         "KL divergence": ["of training from rollout"],
     }
-    assert list(charts[0]["data"][1]["x"]) == [1, 2] and list(charts[0]["data"][1]["y"]) == [0.4, 0.4]
+    assert list(charts[0]["data"][1]["x"]) == [1, 2] and list(charts[0]["data"][1]["y"]) == [
+        0.4,
+        0.4,
+    ]
 
 
 def test_a_supervised_run_has_curves_of_its_own():
@@ -224,7 +264,9 @@ def test_a_supervised_run_has_curves_of_its_own():
         [{"step": 1, "sft/loss/avg": 0.5, "sft/grad_norm": 1.0, "timeperf/train_step": 1.0}]
     )
     assert [chart["title"] for chart in charts] == ["Loss", "Seconds by phase", "Gradient norm"]
-    assert "loss, first → last" in report.facts([{"step": 1, "seconds": 1.0, "sft/loss/avg": 0.5}], [], {})
+    assert "loss, first → last" in report.facts(
+        [{"step": 1, "seconds": 1.0, "sft/loss/avg": 0.5}], [], {}
+    )
 
 
 def test_files_that_cannot_be_read_are_named_on_the_page(run, tmp_path):
@@ -239,7 +281,10 @@ def test_the_command_names_the_page_or_says_what_is_wrong(run, tmp_path):
     command = [sys.executable, "examples/tau2/report.py"]
     root = Path(report.__file__).parents[2]
     result = subprocess.run(
-        [*command, run, "--output", tmp_path / "page.html"], cwd=root, capture_output=True, text=True
+        [*command, run, "--output", tmp_path / "page.html"],
+        cwd=root,
+        capture_output=True,
+        text=True,
     )
     assert (result.returncode, result.stdout) == (0, f"{tmp_path / 'page.html'}\n"), result.stderr
     for folder in (tmp_path / "nothing", tmp_path):
@@ -265,11 +310,18 @@ def evaluation_page(evaluation) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(training_page, evaluation_page):  # first the pages: asyncio.run does not run beside Playwright
+def browser(
+    training_page, evaluation_page
+):  # first the pages: asyncio.run does not run beside Playwright
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    arguments = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=arguments)
         yield browser
@@ -282,7 +334,9 @@ def show(browser):
     complaints, contexts = [], []
 
     def open_page(path: Path, width: int = 1280, scheme: str = "light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+        )
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
@@ -290,7 +344,10 @@ def show(browser):
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
         page.on(
             "request",
-            lambda request: request.url.startswith(("file:", "data:", "blob:")) or complaints.append(request.url),
+            lambda request: (
+                request.url.startswith(("file:", "data:", "blob:"))
+                or complaints.append(request.url)
+            ),
         )
         page.goto(path.as_uri())
         return page
@@ -312,7 +369,9 @@ def test_curves_are_drawn_and_a_click_on_a_step_chooses_its_episodes(show, train
     page.locator("#charts figure:nth-child(3) .point").first.click(
         force=True
     )  # through the layer that catches the mouse
-    assert page.locator("input[name=step]").input_value() == "1" and count(page) == "6 of 13 episodes"
+    assert (
+        page.locator("input[name=step]").input_value() == "1" and count(page) == "6 of 13 episodes"
+    )
 
 
 def test_episodes_are_filtered_and_sorted(show, training_page):
@@ -328,9 +387,14 @@ def test_episodes_are_filtered_and_sorted(show, training_page):
         ("kind", "eval", 1),
     ):
         field = page.locator(f"#filters [name={name}]")
-        field.fill(value) if field.evaluate("node => node.tagName") == "INPUT" else field.select_option(value)
+        field.fill(value) if field.evaluate(
+            "node => node.tagName"
+        ) == "INPUT" else field.select_option(value)
         shown = page.locator("#list a:not([hidden])").count()
-        assert (shown, count(page)) == (expected, f"{expected} of 13 episodes" if expected < 13 else "13 episodes")
+        assert (shown, count(page)) == (
+            expected,
+            f"{expected} of 13 episodes" if expected < 13 else "13 episodes",
+        )
         page.get_by_role("button", name="Clear").click()
         expect(page.locator("output")).to_have_text("13 episodes")
     page.locator("input[name=step]").fill("2-")
@@ -351,13 +415,23 @@ def test_a_conversation_is_read_beside_what_the_task_expects(show, training_page
     reading = page.locator("#reading")
     reading.locator(".message").first.wait_for()
     heads = reading.locator(".message.assistant .head").all_text_contents()
-    assert "reward -0.1" in heads[0] and "format error: unknown tool" in heads[0] and "100 + 10 tokens" in heads[0]
+    assert (
+        "reward -0.1" in heads[0]
+        and "format error: unknown tool" in heads[0]
+        and "100 + 10 tokens" in heads[0]
+    )
     assert reading.get_by_text("Actions: 1 missing, 2 extra").is_visible()
     assert reading.get_by_role("cell", name="agent.tasks.task_1.status").is_visible()
     result = reading.locator(".message.tool details").first
-    assert result.get_attribute("open") is None and "error of no_such_tool" in result.locator("summary").text_content()
+    assert (
+        result.get_attribute("open") is None
+        and "error of no_such_tool" in result.locator("summary").text_content()
+    )
     page.keyboard.press("f")
-    assert result.locator("pre").is_visible() and reading.locator(".message details:not([open])").count() == 0
+    assert (
+        result.locator("pre").is_visible()
+        and reading.locator(".message details:not([open])").count() == 0
+    )
     reading.get_by_role("button", name="3", exact=True).click()
     assert "create_task" in reading.locator(".message.here").text_content()
 
@@ -368,7 +442,9 @@ def test_what_a_model_wrote_is_shown_as_text(show, training_page):
     page.locator("#list a:not([hidden])").first.click()
     page.locator("#reading .message").first.wait_for()
     page.keyboard.press("f")
-    assert HOSTILE.replace("\u2028", "") in page.locator("#reading .think pre").text_content().replace("\u2028", "")
+    assert HOSTILE.replace("\u2028", "") in page.locator(
+        "#reading .think pre"
+    ).text_content().replace("\u2028", "")
     assert page.locator("#reading img, #reading script, #reading .message .text b").count() == 0
     assert page.evaluate("typeof hacked") == "undefined"
 
@@ -391,7 +467,13 @@ def test_two_episodes_of_a_group_stand_side_by_side(show, training_page):
 
 def test_the_keyboard_reaches_everything(show, training_page):
     page = show(training_page)
-    for key, fragment in (("j", "#0"), ("j", "#1"), ("k", "#0"), ("ArrowDown", "#1"), ("Escape", "#browser")):
+    for key, fragment in (
+        ("j", "#0"),
+        ("j", "#1"),
+        ("k", "#0"),
+        ("ArrowDown", "#1"),
+        ("Escape", "#browser"),
+    ):
         page.keyboard.press(key)
         page.wait_for_url(f"{training_page.as_uri()}{fragment}")
     page.keyboard.press("/")

@@ -20,20 +20,30 @@ def test_defaults_are_the_specified():
         False,
     )
     assert (config.user_llm_base_url, config.user_llm, config.user_llm_args) == (None, None, None)
-    assert (config.turn_discount, config.invalid_format_penalty, config.timeout) == (1.0, 0.1, 600.0)
+    assert (config.turn_discount, config.invalid_format_penalty, config.timeout) == (
+        1.0,
+        0.1,
+        600.0,
+    )
 
 
 @pytest.mark.parametrize("discount", [1.0, 0.9])
 def test_turn_discount_reaches_areals_proxy(discount):
-    config = Tau2PPOConfig(experiment_name="e", trial_name="t", econfig=Tau2EnvConfig(turn_discount=discount))
+    config = Tau2PPOConfig(
+        experiment_name="e", trial_name="t", econfig=Tau2EnvConfig(turn_discount=discount)
+    )
     assert config.rollout.agent.turn_discount == discount
 
 
 def test_cost_is_silent_and_zero_for_self_hosted_models(capfd):
     for model in ("self-hosted-Qwen2.5-72B", "openai/some-model", None):
-        response = litellm.ModelResponse(model=model, usage={"prompt_tokens": 10, "completion_tokens": 10})
+        response = litellm.ModelResponse(
+            model=model, usage={"prompt_tokens": 10, "completion_tokens": 10}
+        )
         assert tau2.utils.llm_utils.get_response_cost(response) == 0.0
-    priced = litellm.ModelResponse(model="gpt-4o-mini", usage={"prompt_tokens": 1000, "completion_tokens": 10})
+    priced = litellm.ModelResponse(
+        model="gpt-4o-mini", usage={"prompt_tokens": 1000, "completion_tokens": 10}
+    )
     assert tau2.utils.llm_utils.get_response_cost(priced) > 0
     assert capfd.readouterr() == ("", "")
 
@@ -60,6 +70,8 @@ print(json.dumps([before, state()]))
 
 
 def test_importing_changes_nothing_else():
-    output = subprocess.run([sys.executable, "-c", STATE], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", STATE], capture_output=True, text=True, check=True
+    ).stdout
     before, after = json.loads(output.splitlines()[-1])
     assert before == after

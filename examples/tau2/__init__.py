@@ -1,0 +1,26 @@
+"""Customer-service agents for tau2-bench: training with AReaL, evaluation, and what both share.
+
+tau2 and litellm read their settings when they are imported. Importing this package first makes
+them heed the environment: `TAU2_DATA_DIR`, which the tau2 on PyPI ignores, and no download of
+litellm's price list, which costs 10 seconds without a network.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+if os.environ.get("TAU2_DATA_DIR"):
+    import tau2.utils
+
+    tau2.utils.DATA_DIR = tau2.utils.utils.DATA_DIR = Path(os.environ["TAU2_DATA_DIR"])
+
+
+def quiet_tau2() -> None:
+    """Switch off tau2's log, which reports its import and every message of every step.
+
+    A command calls this before it imports tau2.
+    """
+    from loguru import logger
+
+    logger.disable("tau2")

@@ -17,12 +17,25 @@ from typing import Any
 
 import httpx
 
+from examples.tau2 import quiet_tau2
 from examples.tau2.data import tasks
 from examples.tau2.data.dataset import TaskFilter, task_rows
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
-from examples.tau2.episode.llm import CallLLM, agent_llm, describe, shared_client, ssl_context, user_llm
-from examples.tau2.episode.reward import completion_rewards, evaluate, matched_actions, shaped_reward
+from examples.tau2.episode.llm import (
+    CallLLM,
+    agent_llm,
+    describe_error,
+    shared_client,
+    ssl_context,
+    user_llm,
+)
+from examples.tau2.episode.reward import (
+    completion_rewards,
+    evaluate_episode,
+    matched_actions,
+    shaped_reward,
+)
 from examples.tau2.episode.simulation import AsyncOrchestrator
 from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
 
@@ -56,18 +69,20 @@ class Tau2AgentWorkflow:
         model: str = "default",
         datasets: Iterable[tuple[str, dict[str, Any]]] = (),
     ):
-        from loguru import logger as tau2_logger
-
-        tau2_logger.disable("tau2")  # it formats every message of every step
+        quiet_tau2()
         self.econfig = Tau2EnvConfig(**econfig)
         self.gen_args = gen_args or {}
         self.output_dir = output_dir and Path(output_dir)
         self.model = model
         self.user_llm = None
         if not self.econfig.solo_mode:
-            self.user_llm = user_llm(self.econfig.user_llm, self.econfig.user_llm_base_url, self.econfig.user_llm_args)
+            self.user_llm = user_llm(
+                self.econfig.user_llm, self.econfig.user_llm_base_url, self.econfig.user_llm_args
+            )
         chosen = tuple((path, TaskFilter(**fields)) for path, fields in datasets)
-        _prepare(self.econfig.domain, self.econfig.solo_mode, self.econfig.add_thinking_tool, chosen)
+        _prepare(
+            self.econfig.domain, self.econfig.solo_mode, self.econfig.add_thinking_tool, chosen
+        )
         ssl_context()
 
     async def run(
@@ -89,21 +104,27 @@ class Tau2AgentWorkflow:
             info = await self.play(data, base_url, api_key, http_client)
         except Exception as error:
             track({"episode/rejected": 1.0})
-            cause = str(error) if isinstance(error, EpisodeRejected) else describe(error)
-            raise EpisodeRejected(f"{tasks.name(data, self.econfig.domain)}: {cause}") from error
+            cause = str(error) if isinstance(error, EpisodeRejected) else describe_error(error)
+            raise EpisodeRejected(
+                f"{tasks.task_label(data, self.econfig.domain)}: {cause}"
+            ) from error
         track({"episode/rejected": 0.0, **info.statistics()})
-        remember_reward(shaped_reward(info.reward, info.actions_matched, self.econfig.action_reward))
+        remember_reward(
+            shaped_reward(info.reward, info.actions_matched, self.econfig.action_reward)
+        )
         await self._write(info)
         return info.rewards
 
-    async def play(self, data: dict[str, Any], base_url=None, api_key=None, http_client=None) -> Tau2RunInfo:
+    async def play(
+        self, data: dict[str, Any], base_url=None, api_key=None, http_client=None
+    ) -> Tau2RunInfo:
         """The episode behind `run`, whose arguments it takes."""
         client = await shared_client(base_url, api_key, http_client)
         return await self.play_with(agent_llm(client, self.model, self.gen_args), data)
 
     async def play_with(self, llm: CallLLM, data: dict[str, Any]) -> Tau2RunInfo:
         """The episode with the agent's completions from `llm`."""
-        row = tasks.find(data, self.econfig.domain)
+        row = tasks.find_task_row(data, self.econfig.domain)
         config, task = replace(self.econfig, domain=row.domain), row.task
         episode = AsyncOrchestrator(config, task, llm, self.user_llm, row.db_path)
         try:
@@ -115,10 +136,12 @@ class Tau2AgentWorkflow:
             self._at_deadline(episode)
         if not episode.agent.turns:
             cause = episode.failure or episode.termination_reason.value
-            raise EpisodeRejected(f"{cause} before the agent's first completion: nothing to train on")
+            raise EpisodeRejected(
+                f"{cause} before the agent's first completion: nothing to train on"
+            )
         await asyncio.sleep(0)  # other episodes first: the evaluation replays this one
         simulation = episode.simulation_run()
-        simulation.reward_info = evaluate(
+        simulation.reward_info = evaluate_episode(
             simulation, task, config.domain, config.solo_mode, config.add_thinking_tool, row.db_path
         )
         user, reward = episode.user, float(simulation.reward_info.reward)
@@ -132,7 +155,11 @@ class Tau2AgentWorkflow:
             weight_version=version,
             reward=reward,
             rewards=completion_rewards(
-                episode.agent.turns, reward, config.invalid_format_penalty, matched, config.action_reward
+                episode.agent.turns,
+                reward,
+                config.invalid_format_penalty,
+                matched,
+                config.action_reward,
             ),
             failure=episode.failure,
             steps=episode.step_count,
@@ -151,8 +178,10 @@ class Tau2AgentWorkflow:
         timeout, user = self.econfig.timeout, episode.user
         # the time that a failing user simulator took is not the agent's; a hiccup of it excuses nothing
         if not self.econfig.solo_mode and (user.is_thinking or user.lost_seconds > timeout / 10):
-            cause = describe(user.last_error) if user.last_error else "it was slow"
-            raise EpisodeRejected(f"the user simulator used up the episode's deadline of {timeout:g} s ({cause})")
+            cause = describe_error(user.last_error) if user.last_error else "it was slow"
+            raise EpisodeRejected(
+                f"the user simulator used up the episode's deadline of {timeout:g} s ({cause})"
+            )
         if self.econfig.reject_on_timeout:
             raise EpisodeRejected(f"not finished within the deadline of {timeout:g} s")
         episode.fail("timeout")
@@ -161,18 +190,26 @@ class Tau2AgentWorkflow:
         if self.output_dir is None:
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(_writer, write_trajectory, info, self.output_dir)
+            await asyncio.get_running_loop().run_in_executor(
+                _writer, write_trajectory, info, self.output_dir
+            )
         except Exception as error:  # whatever is wrong with a file, the episode is good
             if self.output_dir not in _failed_dirs:
                 _failed_dirs.add(self.output_dir)
-                logger.warning("trajectories under %s are lost: %s", self.output_dir, describe(error))
+                logger.warning(
+                    "trajectories under %s are lost: %s", self.output_dir, describe_error(error)
+                )
 
 
 @cache
-def _prepare(domain: str, solo_mode: bool, thinking_tool: bool, datasets: tuple[tuple[str, TaskFilter], ...]) -> None:
+def _prepare(
+    domain: str, solo_mode: bool, thinking_tool: bool, datasets: tuple[tuple[str, TaskFilter], ...]
+) -> None:
     """Read and make what episodes share: once per process, though AReaL makes a new workflow for every group."""
     rows = [
-        tasks.find(data, domain) for path, chosen in datasets for data in task_rows(domain, path, solo_mode, chosen)
+        tasks.find_task_row(data, domain)
+        for path, chosen in datasets
+        for data in task_rows(domain, path, solo_mode, chosen)
     ]
     if not rows:
         environment.load_tasks(domain)

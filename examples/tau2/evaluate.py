@@ -25,26 +25,32 @@ from typing import Any
 
 if __name__ == "__main__":  # import from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[2])
+    from examples.tau2 import quiet_tau2
+
+    quiet_tau2()
 
 import numpy as np
-from loguru import logger as tau2_logger
-from tqdm import tqdm
-
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would be fetched
-tau2_logger.disable("tau2")  # it says a lot when imported
-
 from tau2.data_model.simulation import Results
 from tau2.data_model.tasks import Task
 from tau2.environment.environment import EnvironmentInfo
 from tau2.metrics.agent_metrics import compute_metrics, get_tasks_pass_hat_k, is_successful
 from tau2.run import get_info
+from tqdm import tqdm
 
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
 from examples.tau2.data import tasks
-from examples.tau2.data.dataset import BadTasks, is_tasks_file, located, task_rows
+from examples.tau2.data.dataset import BadTasks, absolute_path, is_tasks_file, task_rows
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
-from examples.tau2.episode.llm import CallLLM, agent_llm, describe, policy, probe, provider_llm, shared_client
+from examples.tau2.episode.llm import (
+    CallLLM,
+    agent_llm,
+    describe_error,
+    policy,
+    probe,
+    provider_llm,
+    shared_client,
+)
 from examples.tau2.episode.trajectory import Tau2RunInfo
 
 RESAMPLES = 10_000  # of the tasks, for a confidence interval
@@ -71,14 +77,18 @@ class Plan:
     tool_choice: str | None  # None: tau2's own
 
     def find(self, id: str) -> tasks.TaskRow:
-        return tasks.find(self.rows[id], self.econfig.domain)
+        return tasks.find_task_row(self.rows[id], self.econfig.domain)
 
     def domains(self) -> list[str]:
         return sorted({self.find(id).domain for id in self.rows})
 
     def identity(self) -> dict[str, Any]:
         """All that an episode depends on but its task: runs that agree in it share their episodes."""
-        files = {path: tasks.digest(path, self.econfig.domain) for path in self.datasets if is_tasks_file(path)}
+        files = {
+            path: tasks.tasks_file_digest(path, self.econfig.domain)
+            for path in self.datasets
+            if is_tasks_file(path)
+        }
         return {
             "econfig": asdict(self.econfig),
             "sampling": self.sampling,
@@ -89,8 +99,14 @@ class Plan:
         }
 
     def name(self) -> str:
-        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
-        return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{'+'.join(self.domains())}-{self.model or 'default'}-{digest}")
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[
+            :8
+        ]
+        return re.sub(
+            r"[^A-Za-z0-9_.-]+",
+            "_",
+            f"{'+'.join(self.domains())}-{self.model or 'default'}-{digest}",
+        )
 
 
 @dataclass
@@ -137,14 +153,18 @@ class Record:
         self._file.close()
 
 
-async def play(plan: Plan, record: Record, concurrency: int, attempts: int) -> dict[tuple[str, int], str]:
+async def play(
+    plan: Plan, record: Record, concurrency: int, attempts: int
+) -> dict[tuple[str, int], str]:
     """Play what is missing in `record`; return why trials still are, by task and number.
 
     Raises:
         ConnectionError: the model or the user simulator does not answer at all.
     """
     datasets = [(path, {}) for path in plan.datasets]
-    workflow = Tau2AgentWorkflow(asdict(plan.econfig), model=plan.model or "default", datasets=datasets)
+    workflow = Tau2AgentWorkflow(
+        asdict(plan.econfig), model=plan.model or "default", datasets=datasets
+    )
     llm = await _policy(plan)
     keys = [(id, number) for number in range(plan.trials) for id in plan.rows]
     missing = [key for key in keys if key not in record.trials]
@@ -153,10 +173,12 @@ async def play(plan: Plan, record: Record, concurrency: int, attempts: int) -> d
             if missing and call is not None:
                 await probe(call)
         except Exception as error:
-            raise ConnectionError(f"the {name} does not answer: {describe(error)}") from error
+            raise ConnectionError(f"the {name} does not answer: {describe_error(error)}") from error
     queue = iter(missing)
     failures: dict[tuple[str, int], str] = {}
-    with tqdm(total=len(keys), initial=sum(key in record.trials for key in keys), unit="episode") as progress:
+    with tqdm(
+        total=len(keys), initial=sum(key in record.trials for key in keys), unit="episode"
+    ) as progress:
 
         async def work() -> None:
             for id, number in queue:
@@ -164,7 +186,11 @@ async def play(plan: Plan, record: Record, concurrency: int, attempts: int) -> d
                     try:
                         info = await workflow.play_with(llm, plan.rows[id])
                     except Exception as error:
-                        failures[id, number] = str(error) if isinstance(error, EpisodeRejected) else describe(error)
+                        failures[id, number] = (
+                            str(error)
+                            if isinstance(error, EpisodeRejected)
+                            else describe_error(error)
+                        )
                         if attempt + 1 < attempts:
                             await asyncio.sleep(2**attempt)
                     else:
@@ -185,13 +211,17 @@ async def _policy(plan: Plan) -> CallLLM:
     else:
         client = await shared_client(plan.base_url, os.environ.get("OPENAI_API_KEY") or "EMPTY")
         call = agent_llm(client, plan.model or "default", plan.sampling)
-    return lambda messages, tools, tool_choice: call(messages, tools, plan.tool_choice or tool_choice)
+    return lambda messages, tools, tool_choice: call(
+        messages, tools, plan.tool_choice or tool_choice
+    )
 
 
 def tau2_results(plan: Plan, trials: list[Trial]) -> Results:
     """The trials in tau2's own format, for `tau2 view` and its metrics."""
     config, domains = plan.econfig, plan.domains()
-    simulations = [trial.info.simulation.model_copy(update={"trial": trial.number}) for trial in trials]
+    simulations = [
+        trial.info.simulation.model_copy(update={"trial": trial.number}) for trial in trials
+    ]
     info = get_info(
         domain=domains[0],
         agent="llm_agent_solo" if config.solo_mode else "llm_agent",
@@ -204,10 +234,19 @@ def tau2_results(plan: Plan, trials: list[Trial]) -> Results:
         max_steps=config.max_steps,
     )
     if len(domains) > 1:
-        policies = [environment.make_environment(domain, config.solo_mode).get_policy() for domain in domains]
-        info.environment_info = EnvironmentInfo(domain_name="+".join(domains), policy="\n\n".join(policies))
+        policies = [
+            environment.make_environment(domain, config.solo_mode).get_policy()
+            for domain in domains
+        ]
+        info.environment_info = EnvironmentInfo(
+            domain_name="+".join(domains), policy="\n\n".join(policies)
+        )
     played = {simulation.task_id for simulation in simulations}
-    return Results(info=info, tasks=[plan.find(id).task for id in plan.rows if id in played], simulations=simulations)
+    return Results(
+        info=info,
+        tasks=[plan.find(id).task for id in plan.rows if id in played],
+        simulations=simulations,
+    )
 
 
 def metrics(results: Results) -> dict[str, Any]:
@@ -227,11 +266,15 @@ def metrics(results: Results) -> dict[str, Any]:
         "tasks": len(rewards),
         "episodes": len(results.simulations),
         "reward": float(measured.avg_reward),
-        "reward_interval": interval(sums, lambda chosen: chosen[..., 0].sum(1) / chosen[..., 1].sum(1)),
+        "reward_interval": interval(
+            sums, lambda chosen: chosen[..., 0].sum(1) / chosen[..., 1].sum(1)
+        ),
     }
     for k, mean in measured.pass_hat_ks.items():
         values[f"pass^{k}"] = float(mean)
-        values[f"pass^{k}_interval"] = interval(by_task[f"pass^{k}"].to_numpy(), lambda chosen: chosen.mean(1))
+        values[f"pass^{k}_interval"] = interval(
+            by_task[f"pass^{k}"].to_numpy(), lambda chosen: chosen.mean(1)
+        )
     return values
 
 
@@ -253,15 +296,20 @@ def summary(plan: Plan, trials: list[Trial], missing: dict[tuple[str, int], str]
         **plan.identity(),
         "trials": plan.trials,
         **metrics(results),
-        "expecting_actions": metrics(_only(results, {task.id for task in results.tasks if _expects_actions(task)})),
+        "expecting_actions": metrics(
+            _only(results, {task.id for task in results.tasks if _expects_actions(task)})
+        ),
         "by_domain": {
-            domain: metrics(_only(results, {id for id in plan.rows if plan.find(id).domain == domain}))
+            domain: metrics(
+                _only(results, {id for id in plan.rows if plan.find(id).domain == domain})
+            )
             for domain in plan.domains()
         },
         "terminations": dict(Counter(trial.info.termination for trial in trials).most_common()),
         "means": {name: float(np.mean([row[name] for row in statistics])) for name in names},
         "missing": [
-            {"task_id": id, "trial": number, "cause": cause} for (id, number), cause in sorted(missing.items())
+            {"task_id": id, "trial": number, "cause": cause}
+            for (id, number), cause in sorted(missing.items())
         ],
         "differs_from_training": plan.training,
         "by_task": {task.id: metrics(_only(results, {task.id})) for task in results.tasks},
@@ -303,9 +351,13 @@ def report(measured: dict[str, Any]) -> Iterator[str]:
 def _details(measured: dict[str, Any]) -> Iterator[str]:
     yield "\nby task      trials  reward  pass^k"
     for id, values in measured["by_task"].items():
-        ks = " ".join(f"{values[f'pass^{k}']:.2f}" for k in range(1, SHOWN_K + 1) if f"pass^{k}" in values)
+        ks = " ".join(
+            f"{values[f'pass^{k}']:.2f}" for k in range(1, SHOWN_K + 1) if f"pass^{k}" in values
+        )
         yield f"  {values['episodes']:3}  {values['reward']:.2f}  {ks}  {id}"
-    yield "\nended by: " + ", ".join(f"{reason} {number}" for reason, number in measured["terminations"].items())
+    yield "\nended by: " + ", ".join(
+        f"{reason} {number}" for reason, number in measured["terminations"].items()
+    )
     means = measured["means"]
     for names in (
         ("episode/steps", "agent/turns", "episode/seconds"),
@@ -316,25 +368,46 @@ def _details(measured: dict[str, Any]) -> Iterator[str]:
 
 def make_plan(argv: list[str]) -> tuple[Plan, argparse.Namespace]:
     """The plan of a command line; exits with status 2 if there is none."""
-    parser = argparse.ArgumentParser(description="Measure a model on tau2's tasks: pass^k with 95% intervals.")
+    parser = argparse.ArgumentParser(
+        description="Measure a model on tau2's tasks: pass^k with 95% intervals."
+    )
     parser.add_argument(
-        "--config", type=Path, help="a training YAML: its econfig and eval_gconfig, but for options given"
+        "--config",
+        type=Path,
+        help="a training YAML: its econfig and eval_gconfig, but for options given",
     )
     parser.add_argument("--domain", help=f"{', '.join(environment.DOMAINS)} (default: telecom)")
     parser.add_argument(
-        "--split", nargs="+", default=[], help="of the domain's tasks (default: test, or none with files)"
+        "--split",
+        nargs="+",
+        default=[],
+        help="of the domain's tasks (default: test, or none with files)",
     )
     parser.add_argument(
-        "--tasks-file", nargs="+", default=[], metavar="FILE", help="tasks of one's own; see the README"
+        "--tasks-file",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="tasks of one's own; see the README",
     )
-    parser.add_argument("--tasks", nargs="+", metavar="ID", help="only these of them, by their ids as printed")
+    parser.add_argument(
+        "--tasks", nargs="+", metavar="ID", help="only these of them, by their ids as printed"
+    )
     parser.add_argument("--trials", type=int, default=4, help="episodes of a task (default: 4)")
-    parser.add_argument("--base-url", help="the model's server; default: litellm's provider for --model")
+    parser.add_argument(
+        "--base-url", help="the model's server; default: litellm's provider for --model"
+    )
     parser.add_argument("--model")
-    parser.add_argument("--user-base-url", help="the user simulator's server; default: litellm's provider")
+    parser.add_argument(
+        "--user-base-url", help="the user simulator's server; default: litellm's provider"
+    )
     parser.add_argument("--user-model")
-    parser.add_argument("--solo-mode", action=argparse.BooleanOptionalAction, help="no user simulator")
-    parser.add_argument("--add-thinking-tool", action=argparse.BooleanOptionalAction, help="offer tau2's `think`")
+    parser.add_argument(
+        "--solo-mode", action=argparse.BooleanOptionalAction, help="no user simulator"
+    )
+    parser.add_argument(
+        "--add-thinking-tool", action=argparse.BooleanOptionalAction, help="offer tau2's `think`"
+    )
     parser.add_argument("--max-steps", type=int, help="of an episode (default: 100)")
     parser.add_argument("--timeout", type=float, help="of an episode in seconds (default: 600)")
     parser.add_argument("--temperature", type=float, help="default: 0")
@@ -345,12 +418,19 @@ def make_plan(argv: list[str]) -> tuple[Plan, argparse.Namespace]:
         choices=["auto", "required"],
         help="default: tau2's, required in solo mode and auto elsewhere; AReaL's proxy takes no notice of it, like auto",
     )
-    parser.add_argument("--concurrency", type=int, default=16, help="episodes at once (default: 16)")
     parser.add_argument(
-        "--attempts", type=int, default=3, help="at an episode that fails by no doing of the model (default: 3)"
+        "--concurrency", type=int, default=16, help="episodes at once (default: 16)"
     )
     parser.add_argument(
-        "--output", type=Path, help="folder (default: evaluations/<domain>-<model>-<hash of the settings>)"
+        "--attempts",
+        type=int,
+        default=3,
+        help="at an episode that fails by no doing of the model (default: 3)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder (default: evaluations/<domain>-<model>-<hash of the settings>)",
     )
     options = parser.parse_args(argv)
     try:
@@ -365,14 +445,20 @@ def _plan(options: argparse.Namespace) -> Plan:
         _settings(options.config) if options.config else ({}, {"temperature": 0.0}, {})
     )
     names = {"user_llm_base_url": "user_base_url", "user_llm": "user_model"}
-    given = {f.name: getattr(options, names.get(f.name, f.name), None) for f in fields(Tau2EnvConfig)}
-    econfig = Tau2EnvConfig(**{**trained, **{name: value for name, value in given.items() if value is not None}})
+    given = {
+        f.name: getattr(options, names.get(f.name, f.name), None) for f in fields(Tau2EnvConfig)
+    }
+    econfig = Tau2EnvConfig(
+        **{**trained, **{name: value for name, value in given.items() if value is not None}}
+    )
     sampling = {
         **evaluated,
         **{name: getattr(options, name) for name in SAMPLING if getattr(options, name) is not None},
     }
     if econfig.domain not in environment.DOMAINS:
-        raise ValueError(f"--domain {econfig.domain}: choose one of {', '.join(environment.DOMAINS)}")
+        raise ValueError(
+            f"--domain {econfig.domain}: choose one of {', '.join(environment.DOMAINS)}"
+        )
     if not (options.base_url or options.model):
         raise ValueError("name the model: --base-url of its server, --model, or both")
     if not (econfig.solo_mode or econfig.user_llm_base_url or econfig.user_llm):
@@ -388,7 +474,9 @@ def _plan(options: argparse.Namespace) -> Plan:
     splits = options.split or ([] if options.tasks_file else ["test"])
     if splits and econfig.solo_mode and econfig.domain not in environment.SOLO_DOMAINS:
         raise ValueError(f"--solo-mode: {econfig.domain} cannot be played solo")
-    datasets = [f"tau2/{split}" for split in splits] + [located(path) for path in options.tasks_file]
+    datasets = [f"tau2/{split}" for split in splits] + [
+        absolute_path(path) for path in options.tasks_file
+    ]
     rows = {}
     for path in datasets:
         try:
@@ -396,8 +484,8 @@ def _plan(options: argparse.Namespace) -> Plan:
         except BadTasks as error:
             raise ValueError("\n  ".join([f"{path}:", *error.problems])) from error
         except (ValueError, OSError) as error:
-            raise ValueError(f"{path}: {tasks.cause(error)}") from error
-        rows |= {tasks.find(row, econfig.domain).task.id: row for row in found}
+            raise ValueError(f"{path}: {tasks.explain_error(error)}") from error
+        rows |= {tasks.find_task_row(row, econfig.domain).task.id: row for row in found}
     if unknown := [id for id in options.tasks or [] if id not in rows]:
         raise ValueError(f"--tasks {unknown[0]}: no task of {' or '.join(datasets)}")
     rows = {id: row for id, row in rows.items() if not options.tasks or id in options.tasks}
@@ -433,11 +521,17 @@ def _settings(path: Path) -> tuple[dict, dict, dict]:
     if "econfig" not in config and "defaults" not in config:
         raise ValueError(f"--config {path} has no econfig: it is no config of train.py")
     if "defaults" in config:
-        raise ValueError(f"--config {path} builds on another file: name that one, and give its options here")
+        raise ValueError(
+            f"--config {path} builds on another file: name that one, and give its options here"
+        )
 
     def sampling(section: str) -> dict[str, Any]:
         node = config.get(section) or {}
-        names = {"temperature": "temperature", "top_p": "top_p", "max_new_tokens": "max_completion_tokens"}
+        names = {
+            "temperature": "temperature",
+            "top_p": "top_p",
+            "max_new_tokens": "max_completion_tokens",
+        }
         return {names[name]: node[name] for name in names if name in node}
 
     known = {field.name for field in fields(Tau2EnvConfig)}
@@ -455,7 +549,10 @@ def main(argv: list[str]) -> int:
     folder = options.output or Path("evaluations") / plan.name()
     settings = folder / "settings.json"
     if settings.exists() and json.loads(settings.read_text()) != plan.identity():
-        print(f"{folder} holds episodes of other settings, see {settings}: choose another --output", file=sys.stderr)
+        print(
+            f"{folder} holds episodes of other settings, see {settings}: choose another --output",
+            file=sys.stderr,
+        )
         return 2
     try:
         record = Record(folder / "episodes.jsonl")
@@ -491,7 +588,10 @@ def run(plan: Plan, options: argparse.Namespace, folder: Path, record: Record) -
     partial.write_text(json.dumps(measured, indent=1))
     partial.replace(folder / "summary.json")
     print("\n".join(report(measured)), file=sys.stderr)
-    print(f"\nlook at the episodes: python3 examples/tau2/report.py {shlex.quote(str(folder))}", file=sys.stderr)
+    print(
+        f"\nlook at the episodes: python3 examples/tau2/report.py {shlex.quote(str(folder))}",
+        file=sys.stderr,
+    )
     print(json.dumps({name: value for name, value in measured.items() if name != "by_task"}))
     return 130 if interrupted else int(bool(measured["missing"]))
 

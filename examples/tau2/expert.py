@@ -14,7 +14,6 @@ Either way each dialog is a script, which is played, anew, in the real environme
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,11 +21,10 @@ from pathlib import Path
 
 if __name__ == "__main__":  # import from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[2])
+    from examples.tau2 import quiet_tau2
 
-from loguru import logger as tau2_logger
+    quiet_tau2()
 
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would be fetched
-tau2_logger.disable("tau2")  # it says a lot when imported
 
 from openai.types.chat import ChatCompletion
 from tau2.data_model.message import AssistantMessage, UserMessage
@@ -39,7 +37,7 @@ from examples.tau2.data.turns import write_turns
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.messages import assistant_entry, to_openai
-from examples.tau2.episode.reward import evaluate
+from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
 from examples.tau2.episode.trajectory import Tau2RunInfo
 
@@ -58,7 +56,10 @@ class Script:
 
     def key(self) -> tuple:
         """What two scripts that say the same have in common."""
-        said = [(m["content"], [c["function"] for c in m.get("tool_calls", [])]) for m in (*self.agent, *self.user)]
+        said = [
+            (m["content"], [c["function"] for c in m.get("tool_calls", [])])
+            for m in (*self.agent, *self.user)
+        ]
         return self.row.domain, self.row.task.id, json.dumps(said)
 
 
@@ -75,9 +76,13 @@ def ground_truth(played: Tau2EnvConfig, row: TaskRow) -> Script:
         else:
             agent.append(assistant_entry(f"Please {action.name.replace('_', ' ')}.", []))
             user += [call, assistant_entry("Done.", [])]
-    told = " ".join(["Everything is taken care of.", *(task.evaluation_criteria.communicate_info or [])])
+    told = " ".join(
+        ["Everything is taken care of.", *(task.evaluation_criteria.communicate_info or [])]
+    )
     agent.append(
-        assistant_entry(None, [("call_done", "done", "{}")]) if played.solo_mode else assistant_entry(told, [])
+        assistant_entry(None, [("call_done", "done", "{}")])
+        if played.solo_mode
+        else assistant_entry(told, [])
     )
     if not played.solo_mode:
         user.append(assistant_entry(STOP, []))
@@ -100,14 +105,21 @@ def recorded(info: Tau2RunInfo) -> Script:
         add_thinking_tool=info.add_thinking_tool,
         max_steps=info.steps + 1,
     )
-    row = tasks.find(tasks.named(info.task_id), info.domain)
+    row = tasks.find_task_row(tasks.dataset_row(info.task_id), info.domain)
     history = (row.task.initial_state and row.task.initial_state.message_history) or []
     said = info.simulation.messages[len(history) :]
     user = [
-        entry for message in said if isinstance(message, UserMessage) for entry in to_openai(message, speaker="user")
+        entry
+        for message in said
+        if isinstance(message, UserMessage)
+        for entry in to_openai(message, speaker="user")
     ]
     agent = [
-        {key: message.raw_data[key] for key in ("role", "content", "tool_calls") if key in message.raw_data}
+        {
+            key: message.raw_data[key]
+            for key in ("role", "content", "tool_calls")
+            if key in message.raw_data
+        }
         for message in said
         if isinstance(message, AssistantMessage) and message.raw_data  # tau2's greeting has none
     ]
@@ -132,8 +144,10 @@ async def perform(script: Script) -> tuple[float, list[tuple[list[dict], dict]]]
     episode = AsyncOrchestrator(played, row.task, call_agent, call_user, row.db_path)
     await episode.converse()
     kind = (played.domain, played.solo_mode, played.add_thinking_tool)
-    reward = evaluate(episode.simulation_run(), row.task, *kind, row.db_path).reward
-    return reward, [turn for turn, made in zip(said, episode.agent.turns, strict=True) if not made.malformed]
+    reward = evaluate_episode(episode.simulation_run(), row.task, *kind, row.db_path).reward
+    return reward, [
+        turn for turn, made in zip(said, episode.agent.turns, strict=True) if not made.malformed
+    ]
 
 
 def _completion(entry: dict) -> ChatCompletion:
@@ -141,7 +155,11 @@ def _completion(entry: dict) -> ChatCompletion:
         {
             "id": "",
             "choices": [
-                {"index": 0, "finish_reason": "tool_calls" if "tool_calls" in entry else "stop", "message": entry}
+                {
+                    "index": 0,
+                    "finish_reason": "tool_calls" if "tool_calls" in entry else "stop",
+                    "message": entry,
+                }
             ],
             "created": 0,
             "model": "",
@@ -162,25 +180,40 @@ def trajectories(paths: list[Path]) -> Iterator[Tau2RunInfo]:
 
 def scripts(options: argparse.Namespace) -> Iterator[Script]:
     if options.trajectories:
-        yield from {script.key(): script for script in map(recorded, trajectories(options.trajectories))}.values()
+        yield from {
+            script.key(): script for script in map(recorded, trajectories(options.trajectories))
+        }.values()
         return
     played = Tau2EnvConfig(
-        domain=options.domain, solo_mode=options.solo_mode, add_thinking_tool=options.add_thinking_tool
+        domain=options.domain,
+        solo_mode=options.solo_mode,
+        add_thinking_tool=options.add_thinking_tool,
     )
-    for data in task_rows(played.domain, options.tasks_file or f"tau2/{options.split}", played.solo_mode):
-        yield ground_truth(played, tasks.find(data, played.domain))
+    for data in task_rows(
+        played.domain, options.tasks_file or f"tau2/{options.split}", played.solo_mode
+    ):
+        yield ground_truth(played, tasks.find_task_row(data, played.domain))
 
 
 def main(argv: list[str]) -> int:
     """Exit status: 0 turns were written, 1 no dialog earned the full reward, 2 the options make no sense."""
-    parser = argparse.ArgumentParser(description="Write turns to fine-tune on, of dialogs that earn the full reward.")
+    parser = argparse.ArgumentParser(
+        description="Write turns to fine-tune on, of dialogs that earn the full reward."
+    )
     parser.add_argument("turns", type=Path, help="the file to write, JSONL")
     parser.add_argument(
-        "--trajectories", nargs="+", type=Path, help="folders of train.py's, or episodes.jsonl of evaluate.py; else:"
+        "--trajectories",
+        nargs="+",
+        type=Path,
+        help="folders of train.py's, or episodes.jsonl of evaluate.py; else:",
     )
-    parser.add_argument("--domain", choices=environment.DOMAINS, help="the tasks whose expected actions are played")
+    parser.add_argument(
+        "--domain", choices=environment.DOMAINS, help="the tasks whose expected actions are played"
+    )
     parser.add_argument("--split", default="train", help="of the domain's tasks (default: train)")
-    parser.add_argument("--tasks-file", metavar="FILE", help="tasks of one's own instead; see the README")
+    parser.add_argument(
+        "--tasks-file", metavar="FILE", help="tasks of one's own instead; see the README"
+    )
     parser.add_argument("--solo-mode", action="store_true", help="no user: the agent gets a ticket")
     parser.add_argument("--add-thinking-tool", action="store_true", help="offer tau2's `think`")
     options = parser.parse_args(argv)
@@ -197,7 +230,10 @@ def main(argv: list[str]) -> int:
     except (OSError, ValueError, LookupError) as error:
         parser.error(str(error))
     if failed:
-        print(f"{len(failed)} dialogs earned less and are left out: {', '.join(failed)}", file=sys.stderr)
+        print(
+            f"{len(failed)} dialogs earned less and are left out: {', '.join(failed)}",
+            file=sys.stderr,
+        )
     if kept:
         print(f"{write_turns(options.turns, kept)} turns of {len(kept)} dialogs in {options.turns}")
     return int(not kept)

@@ -10,7 +10,6 @@ import argparse
 import base64
 import html
 import json
-import os
 import re
 import secrets
 import sys
@@ -25,18 +24,16 @@ from typing import Any
 
 if __name__ == "__main__":  # import from the repository's root
     sys.path[0] = str(Path(__file__).resolve().parents[2])
+    from examples.tau2 import quiet_tau2
+
+    quiet_tau2()
 
 from jinja2 import Environment, FileSystemLoader
-from loguru import logger as tau2_logger
 from plotly import graph_objects
 from plotly.offline import get_plotlyjs
-from tqdm import tqdm
-
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would be fetched
-tau2_logger.disable("tau2")  # it says a lot when imported, and warns of each expected action that fails
-
 from tau2.data_model.message import Message
 from tau2.data_model.tasks import Task
+from tqdm import tqdm
 
 from examples.tau2.data import tasks
 from examples.tau2.episode.simulation import AgentTurn
@@ -58,7 +55,9 @@ class Source:
     trial: int | None = None
 
     def read(self) -> Tau2RunInfo:
-        return Tau2RunInfo.from_json(self.content if isinstance(self.content, bytes) else self.content.read_bytes())
+        return Tau2RunInfo.from_json(
+            self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        )
 
 
 def sources(folder: Path) -> list[Source]:
@@ -70,7 +69,13 @@ def sources(folder: Path) -> list[Source]:
             if line.endswith(b"\n") and line.strip():  # the last one may be half-written
                 number, _, info = line.partition(b" ")
                 task_id = re.search(rb'"task_id":"((?:[^"\\]|\\.)*)"', info)
-                found.append(Source((task_id[1] if task_id else b"",), info, int(number) if number.isdigit() else -1))
+                found.append(
+                    Source(
+                        (task_id[1] if task_id else b"",),
+                        info,
+                        int(number) if number.isdigit() else -1,
+                    )
+                )
         return sorted(found, key=lambda source: (source.group, source.trial))
     generated = folder / "generated" if (folder / "generated").exists() else folder
     found = [
@@ -123,29 +128,43 @@ def row(info: Tau2RunInfo, trial: int | None) -> dict[str, Any]:
 def conversation(info: Tau2RunInfo) -> dict[str, Any]:
     """All that the page shows of an opened episode, as JSON data."""
     turns = {turn.completion_id: turn for turn in info.turns}
-    shown: dict[str, Any] = {"messages": [_message(message, turns, info) for message in info.simulation.messages]}
+    shown: dict[str, Any] = {
+        "messages": [_message(message, turns, info) for message in info.simulation.messages]
+    }
     if info.simulation.reward_info:
         shown["reward"] = info.simulation.reward_info.model_dump(mode="json", exclude_none=True)
     try:
-        played = tasks.find(tasks.named(info.task_id), info.domain)
+        played = tasks.find_task_row(tasks.dataset_row(info.task_id), info.domain)
         if played.task.id != info.task_id:
             raise LookupError(f"the tasks file has changed: this is now {played.task.id!r}")
     except (LookupError, ValueError, OSError) as error:
         return {**shown, "problem": f"what the task expects cannot be shown: {error}"}
     shown["task"] = _describe(played.task, info.solo_mode)
     shown["actions"] = [
-        {**compared, **{side: _call(**compared[side]) for side in ("expected", "done") if side in compared}}
+        {
+            **compared,
+            **{side: _call(**compared[side]) for side in ("expected", "done") if side in compared},
+        }
         for compared in comparison.actions(played.task, info.simulation.messages)
     ]
     check = info.simulation.reward_info and info.simulation.reward_info.db_check
     try:
-        differences = [] if check and check.db_match else comparison.database_differences(info, played)
+        differences = (
+            [] if check and check.db_match else comparison.database_differences(info, played)
+        )
         shown["database"] = [
-            {"path": ".".join(map(str, found.pop("path"))), **{side: _text(value) for side, value in found.items()}}
+            {
+                "path": ".".join(map(str, found.pop("path"))),
+                **{side: _text(value) for side, value in found.items()},
+            }
             for found in differences
         ]
-    except Exception as error:  # whatever tau2's replay raises: the rest of the episode is worth showing
-        shown["problem"] = f"the databases cannot be compared, for the conversation cannot be replayed: {error}"
+    except (
+        Exception
+    ) as error:  # whatever tau2's replay raises: the rest of the episode is worth showing
+        shown["problem"] = (
+            f"the databases cannot be compared, for the conversation cannot be replayed: {error}"
+        )
     return shown
 
 
@@ -166,7 +185,8 @@ def _message(message: Message, turns: dict[str, AgentTurn], info: Tau2RunInfo) -
             "seconds": round(turn.seconds, 2),
         }
     shown["calls"] = [
-        {"id": call.id, **_call(call.name, call.arguments, call.requestor)} for call in message.tool_calls or []
+        {"id": call.id, **_call(call.name, call.arguments, call.requestor)}
+        for call in message.tool_calls or []
     ]
     return shown
 
@@ -190,7 +210,9 @@ def _bounded(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if len(value) > MAX_TEXT:
-        value = f"{value[:MAX_TEXT]}\n[{len(value) - MAX_TEXT:,} more characters are in the trajectory]"
+        value = (
+            f"{value[:MAX_TEXT]}\n[{len(value) - MAX_TEXT:,} more characters are in the trajectory]"
+        )
     return _RUN.sub("\\g<0>\u200b", value)
 
 
@@ -206,7 +228,9 @@ def packed(documents: Iterable[Any]) -> Iterator[tuple[list[tuple[int, int]], st
     number, waiting, size = 0, [], 0
 
     def chunk() -> tuple[list[tuple[int, int]], str]:
-        packed = base64.b64encode(zlib.compress(f"[{','.join(waiting)}]".encode("utf-8", "replace"))).decode()
+        packed = base64.b64encode(
+            zlib.compress(f"[{','.join(waiting)}]".encode("utf-8", "replace"))
+        ).decode()
         return [(number, position) for position in range(len(waiting))], packed
 
     for document in documents:
@@ -245,7 +269,12 @@ def training_charts(records: list[dict[str, float]]) -> list[dict[str, Any]]:
         return _chart(title, traces, "step", axis, **yaxis)
 
     def stacked(title: str, prefix: str, axis: str, negligible: float) -> dict[str, Any]:
-        names = {key for record in records for key in record if key.startswith(prefix) and not key.endswith("__count")}
+        names = {
+            key
+            for record in records
+            for key in record
+            if key.startswith(prefix) and not key.endswith("__count")
+        }
         values = {name: [record.get(name, 0.0) for record in records] for name in sorted(names)}
         traces = [
             graph_objects.Bar(x=steps, y=value, name=name.removeprefix(prefix))
@@ -288,7 +317,10 @@ def training_charts(records: list[dict[str, float]]) -> list[dict[str, Any]]:
             type="log",
         ),
         stacked("Seconds by phase", "timeperf/", "seconds", 0.05),
-        scatter("Gradient norm", {"of the policy": f"{update}/grad_norm", "of imitation": "sft/grad_norm"}),
+        scatter(
+            "Gradient norm",
+            {"of the policy": f"{update}/grad_norm", "of imitation": "sft/grad_norm"},
+        ),
         scatter(
             "KL divergence",
             {
@@ -312,8 +344,12 @@ def evaluation_charts(rows: list[dict[str, Any]], summary: dict[str, Any]) -> li
         x=list(passed),
         y=list(passed.values()),
         error_y={
-            "array": [high - value for value, (_, high) in zip(passed.values(), intervals, strict=True)],
-            "arrayminus": [value - low for value, (low, _) in zip(passed.values(), intervals, strict=True)],
+            "array": [
+                high - value for value, (_, high) in zip(passed.values(), intervals, strict=True)
+            ],
+            "arrayminus": [
+                value - low for value, (low, _) in zip(passed.values(), intervals, strict=True)
+            ],
         },
     )
     rewards: dict[str, list[float]] = defaultdict(list)
@@ -329,16 +365,30 @@ def evaluation_charts(rows: list[dict[str, Any]], summary: dict[str, Any]) -> li
     )
     reasons = [reason for reason in TERMINATIONS if ended[reason]]
     return [
-        *([_chart("pass^k, 95% intervals", [bars], "", "share of tasks", range=[0, 1])] if passed else []),
+        *(
+            [_chart("pass^k, 95% intervals", [bars], "", "share of tasks", range=[0, 1])]
+            if passed
+            else []
+        ),
         _chart("Reward by task", [by_task], "task, by reward", "mean reward", range=[0, 1]),
         _chart(
-            "Why episodes ended", [graph_objects.Bar(x=reasons, y=[ended[name] for name in reasons])], "", "episodes"
+            "Why episodes ended",
+            [graph_objects.Bar(x=reasons, y=[ended[name] for name in reasons])],
+            "",
+            "episodes",
         ),
-        _chart("Length", [graph_objects.Histogram(x=[episode["steps"] for episode in rows])], "steps", "episodes"),
+        _chart(
+            "Length",
+            [graph_objects.Histogram(x=[episode["steps"] for episode in rows])],
+            "steps",
+            "episodes",
+        ),
     ]
 
 
-def _chart(title: str, traces: list, x: str, y: str, barmode: str = "group", **yaxis: Any) -> dict[str, Any]:
+def _chart(
+    title: str, traces: list, x: str, y: str, barmode: str = "group", **yaxis: Any
+) -> dict[str, Any]:
     layout = {
         "barmode": barmode,
         "xaxis": {"title": {"text": x}, "automargin": True},
@@ -348,7 +398,9 @@ def _chart(title: str, traces: list, x: str, y: str, barmode: str = "group", **y
     return {"title": title, **graph_objects.Figure(traces, layout).to_plotly_json()}
 
 
-def facts(records: list[dict[str, float]], rows: list[dict[str, Any]], summary: dict[str, Any]) -> dict[str, str]:
+def facts(
+    records: list[dict[str, float]], rows: list[dict[str, Any]], summary: dict[str, Any]
+) -> dict[str, str]:
     """The few numbers at the top of the page."""
     found: dict[str, str] = {}
     if records:
@@ -362,7 +414,9 @@ def facts(records: list[dict[str, float]], rows: list[dict[str, Any]], summary: 
             if values:
                 found[f"{name}, first → last"] = f"{values[0]:.3f} → {values[-1]:.3f}"
         seconds = sum(record.get("seconds", 0.0) for record in records)
-        found["training time"] = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+        found["training time"] = (
+            f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+        )
     else:
         if rows:
             found["mean reward"] = f"{sum(episode['reward'] for episode in rows) / len(rows):.3f}"
@@ -383,12 +437,18 @@ def write(folder: Path, output: Path | None = None, limit: int = EPISODES) -> Pa
         OSError: it cannot be read or written.
     """
     output = (
-        folder / "report.html" if output is None else output / "report.html" if output.is_dir() else output
+        folder / "report.html"
+        if output is None
+        else output / "report.html"
+        if output.is_dir()
+        else output
     ).resolve()
     records, unreadable = statistics(folder / "statistics.jsonl")
     found = sources(folder)
     if not (records or found):
-        raise ValueError(f"nothing has been recorded in {folder}: no step in statistics.jsonl, no episode")
+        raise ValueError(
+            f"nothing has been recorded in {folder}: no step in statistics.jsonl, no episode"
+        )
     chosen = evenly(found, limit)
     rows: list[dict[str, Any]] = []
 
@@ -397,7 +457,9 @@ def write(folder: Path, output: Path | None = None, limit: int = EPISODES) -> Pa
             try:
                 info = source.read()
             except (ValueError, OSError) as error:
-                unreadable.append(f"{source.content if isinstance(source.content, Path) else source.trial}: {error}")
+                unreadable.append(
+                    f"{source.content if isinstance(source.content, Path) else source.trial}: {error}"
+                )
                 continue
             rows.append(row(info, source.trial))
             yield _bounded(conversation(info))
@@ -413,10 +475,14 @@ def write(folder: Path, output: Path | None = None, limit: int = EPISODES) -> Pa
         summary = json.loads((folder / "summary.json").read_text())
     except (ValueError, OSError):
         summary = {}
-    if summary.get("episodes") != len(found):  # it is of others: the evaluation goes on, or was of some of the tasks
+    if summary.get("episodes") != len(
+        found
+    ):  # it is of others: the evaluation goes on, or was of some of the tasks
         summary = {}
     charts = training_charts(records) if records else evaluation_charts(rows, summary)
-    templates = Environment(loader=FileSystemLoader(Path(__file__).parent / "viewer/page"), autoescape=True)
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "viewer/page"), autoescape=True
+    )
     page = templates.get_template("report.html").stream(
         title=" / ".join(folder.resolve().parts[-2:]).encode("utf-8", "replace").decode(),
         time=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -446,7 +512,11 @@ def statistics(path: Path) -> tuple[list[dict[str, float]], list[str]]:
     for number, line in enumerate(lines, 1):
         if line.endswith("\n") and line.strip():
             try:
-                record = {name: value for name, value in json.loads(line).items() if isinstance(value, int | float)}
+                record = {
+                    name: value
+                    for name, value in json.loads(line).items()
+                    if isinstance(value, int | float)
+                }
                 records.append({"step": record.pop("step"), **record})
             except (ValueError, AttributeError, KeyError) as error:
                 unreadable.append(f"{path}, line {number}: {error}")

@@ -12,10 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if __name__ == "__main__":  # import from the repository's root, here and in AReaL's workers, which inherit this path
+if (
+    __name__ == "__main__"
+):  # import from the repository's root, here and in AReaL's workers, which inherit this path
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from examples.tau2.training.launch import Job, PlanError, console, launch, start, tell_results, watch
+from examples.tau2.training.launch import (
+    ConfigError,
+    Job,
+    console,
+    launch,
+    start,
+    tell_results,
+    watch,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -24,13 +34,15 @@ if TYPE_CHECKING:
     from examples.tau2.data.turns import Turn
     from examples.tau2.utils import Tau2SFTConfig
 
-    Sample = dict[str, torch.Tensor]  # input_ids, int64, and loss_mask, bool: [tokens of prompt and answer]
+    Sample = dict[
+        str, torch.Tensor
+    ]  # input_ids, int64, and loss_mask, bool: [tokens of prompt and answer]
 
 
 def check(argv: list[str]) -> Job:
     """
     Raises:
-        PlanError: with all that is wrong.
+        ConfigError: with all that is wrong.
     """
     from areal.utils.hf_utils import load_hf_tokenizer
 
@@ -42,7 +54,9 @@ def check(argv: list[str]) -> Job:
     try:
         tokenizer = load_hf_tokenizer(plan.tokenizer_path)
     except (OSError, ValueError) as error:
-        raise PlanError([*found, f"tokenizer_path={plan.tokenizer_path}: {str(error).splitlines()[0]}"]) from error
+        raise ConfigError(
+            [*found, f"tokenizer_path={plan.tokenizer_path}: {str(error).splitlines()[0]}"]
+        ) from error
     samples = {}
     for option in ("train_dataset", "valid_dataset"):
         if (dataset := getattr(plan, option)) is None:
@@ -59,7 +73,7 @@ def check(argv: list[str]) -> Job:
     if not found:
         found += saving_problems(plan, samples["train_dataset"])
     if found:
-        raise PlanError(found)
+        raise ConfigError(found)
     return Job(summary(plan, **samples), plan.run_timeout, lambda: train(argv, **samples))
 
 
@@ -137,7 +151,9 @@ def saving_problems(plan: "Tau2SFTConfig", samples: list["Sample"]) -> Iterator[
     )
 
 
-def summary(plan: "Tau2SFTConfig", train_dataset: list["Sample"], valid_dataset: list["Sample"] | None) -> str:
+def summary(
+    plan: "Tau2SFTConfig", train_dataset: list["Sample"], valid_dataset: list["Sample"] | None
+) -> str:
     """The resolved plan, for human readers."""
     from examples.tau2.training.plan import overview
 
@@ -155,7 +171,9 @@ def summary(plan: "Tau2SFTConfig", train_dataset: list["Sample"], valid_dataset:
     return overview(plan, rows)
 
 
-def train(argv: list[str], train_dataset: list["Sample"], valid_dataset: list["Sample"] | None) -> None:
+def train(
+    argv: list[str], train_dataset: list["Sample"], valid_dataset: list["Sample"] | None
+) -> None:
     """Run AReaL's trainer from its config to its end."""
     from examples.tau2.training.trainer import Tau2SFTTrainer
     from examples.tau2.utils import Tau2SFTConfig
@@ -163,7 +181,9 @@ def train(argv: list[str], train_dataset: list["Sample"], valid_dataset: list["S
     config, folder = start(argv, Tau2SFTConfig)
     with console(folder / "console.log" if config.quiet else None) as terminal:
         print("starting the trainer ...", file=terminal)
-        with Tau2SFTTrainer(config, train_dataset=train_dataset, valid_dataset=valid_dataset) as trainer:
+        with Tau2SFTTrainer(
+            config, train_dataset=train_dataset, valid_dataset=valid_dataset
+        ) as trainer:
             watch(trainer, folder, terminal)
             trainer.train()
         tell_results(config, folder, terminal)

@@ -8,10 +8,20 @@
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # import from the repository's root, here and in AReaL's workers, which inherit this path
+if (
+    __name__ == "__main__"
+):  # import from the repository's root, here and in AReaL's workers, which inherit this path
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from examples.tau2.training.launch import Job, PlanError, console, launch, start, tell_results, watch
+from examples.tau2.training.launch import (
+    ConfigError,
+    Job,
+    console,
+    launch,
+    start,
+    tell_results,
+    watch,
+)
 
 WORKFLOW = "examples.tau2.agent.Tau2AgentWorkflow"
 REWARD_FN_WORKFLOW = "aenv.examples.tau2_rl.workflow.RewardFnWorkflow"
@@ -21,14 +31,14 @@ GROUP_FILTER = "examples.tau2.agent.has_mixed_rewards"
 def check(argv: list[str]) -> Job:
     """
     Raises:
-        PlanError: with all that is wrong.
+        ConfigError: with all that is wrong.
     """
     from examples.tau2.training.plan import load_plan, problems, summary
     from examples.tau2.utils import Tau2PPOConfig
 
     plan, found = load_plan(argv, Tau2PPOConfig)
     if found := [*found, *problems(plan)]:
-        raise PlanError(found)
+        raise ConfigError(found)
     return Job(summary(plan), plan.run_timeout, lambda: train(argv))
 
 
@@ -39,7 +49,7 @@ def train(argv: list[str]) -> None:
     from areal.api.cli_args import GenerationHyperparameters
     from areal.utils.dynamic_import import import_from_string
 
-    from examples.tau2.data.dataset import located, tau2_dataset
+    from examples.tau2.data.dataset import absolute_path, tau2_dataset
     from examples.tau2.training.trainer import Tau2PPOTrainer
     from examples.tau2.utils import Tau2PPOConfig
 
@@ -48,7 +58,11 @@ def train(argv: list[str]) -> None:
     if config.reward_fn_path:
         path, special = REWARD_FN_WORKFLOW, {"reward_fn_path": config.reward_fn_path}
     else:
-        datasets = [(located(dataset.path), dataset.dataset_kwargs) for dataset in (train_set, valid_set) if dataset]
+        datasets = [
+            (absolute_path(dataset.path), dataset.dataset_kwargs)
+            for dataset in (train_set, valid_set)
+            if dataset
+        ]
         path, special = WORKFLOW, {"datasets": datasets}
 
     def workflow(sampling: GenerationHyperparameters) -> dict:
@@ -61,15 +75,23 @@ def train(argv: list[str]) -> None:
         }
 
     train_dataset = tau2_dataset(
-        econfig.domain, train_set.path, econfig.solo_mode, train_set.batch_size, **train_set.dataset_kwargs
+        econfig.domain,
+        train_set.path,
+        econfig.solo_mode,
+        train_set.batch_size,
+        **train_set.dataset_kwargs,
     )
     valid_dataset = valid_set and tau2_dataset(
         econfig.domain, valid_set.path, econfig.solo_mode, **valid_set.dataset_kwargs
     )
     with console(folder / "console.log" if config.quiet else None) as terminal:
-        import_from_string(path)(**workflow(config.gconfig))  # what would fail in every worker fails here
+        import_from_string(path)(
+            **workflow(config.gconfig)
+        )  # what would fail in every worker fails here
         print("starting the trainer and the inference servers ...", file=terminal)
-        with Tau2PPOTrainer(config, train_dataset=train_dataset, valid_dataset=valid_dataset) as trainer:
+        with Tau2PPOTrainer(
+            config, train_dataset=train_dataset, valid_dataset=valid_dataset
+        ) as trainer:
             trainer.forget_later_episodes(folder / "generated")
             watch(trainer, folder, terminal)
             trainer.train(

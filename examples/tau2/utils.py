@@ -26,7 +26,10 @@ class RunConfig:
         },
     )
     run_timeout: float | None = field(
-        default=None, metadata={"help": "Deadline of the whole run in seconds; it is ended, with all its processes."}
+        default=None,
+        metadata={
+            "help": "Deadline of the whole run in seconds; it is ended, with all its processes."
+        },
     )
 
 
@@ -48,7 +51,10 @@ class Tau2PPOConfig(RunConfig, PPOConfig):
         },
     )
     group_filter: bool = field(
-        default=True, metadata={"help": "Drop groups whose episodes all got the same reward: they teach GRPO nothing."}
+        default=True,
+        metadata={
+            "help": "Drop groups whose episodes all got the same reward: they teach GRPO nothing."
+        },
     )
 
     def __post_init__(self):

@@ -37,9 +37,14 @@ ODD_TURNS = [
 ]
 
 
-def play(data: dict, answers: list, user: list | None = None, **arguments) -> tuple[float, list[dict]]:
+def play(
+    data: dict, answers: list, user: list | None = None, **arguments
+) -> tuple[float, list[dict]]:
     """The reward, and the requests that the policy's server got."""
-    with LLMServer(in_turn(*answers)) as policy, LLMServer(in_turn(*(user or [say("###STOP###")]))) as simulator:
+    with (
+        LLMServer(in_turn(*answers)) as policy,
+        LLMServer(in_turn(*(user or [say("###STOP###")]))) as simulator,
+    ):
         if user:
             data = {**data, "user_llm_base_url": simulator.base_url}
         server = {"base_url": policy.base_url, "api_key": "key", "model": "m"}
@@ -47,7 +52,10 @@ def play(data: dict, answers: list, user: list | None = None, **arguments) -> tu
 
 
 def play_directly(data: dict, answers: list, user: list | None = None) -> tuple[float, list[dict]]:
-    with LLMServer(in_turn(*answers)) as policy, LLMServer(in_turn(*(user or [say("###STOP###")]))) as simulator:
+    with (
+        LLMServer(in_turn(*answers)) as policy,
+        LLMServer(in_turn(*(user or [say("###STOP###")]))) as simulator,
+    ):
         econfig = {key: value for key, value in data.items() if key != "task_id"}
         if user:
             econfig["user_llm_base_url"] = simulator.base_url
@@ -82,15 +90,26 @@ CONVERSATIONS = {
     ),
     "a history before the episode": (
         {"domain": "mock", "task_id": "update_task_with_message_history", "solo_mode": False},
-        [say(None, ("update_task_status", {"task_id": "task_1", "status": "completed"})), say("Done.")],
+        [
+            say(None, ("update_task_status", {"task_id": "task_1", "status": "completed"})),
+            say("Done."),
+        ],
         [say("Go on."), say("Thanks. ###STOP###")],
     ),
     "thirty calls": (
         MOCK,
-        [*(say(None, ("get_users", {})) for _ in range(30)), say(None, CREATE), say(None, ("done", {}))],
+        [
+            *(say(None, ("get_users", {})) for _ in range(30)),
+            say(None, CREATE),
+            say(None, ("done", {})),
+        ],
         None,
     ),
-    "too many steps": ({**MOCK, "max_steps": 5}, [say(None, ("get_users", {})) for _ in range(9)], None),
+    "too many steps": (
+        {**MOCK, "max_steps": 5},
+        [say(None, ("get_users", {})) for _ in range(9)],
+        None,
+    ),
     "the think tool": (
         {**MOCK, "add_thinking_tool": True},
         [say(None, ("think", {"thought": "hm"})), say(None, CREATE), say(None, ("done", {}))],
@@ -101,22 +120,37 @@ CONVERSATIONS = {
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_the_policy_is_shown_and_earns_what_it_does_without_aenvironment(name, aenv_service):
-    (reward, requests), (expected, expected_requests) = (way(*CONVERSATIONS[name]) for way in (play, play_directly))
+    (reward, requests), (expected, expected_requests) = (
+        way(*CONVERSATIONS[name]) for way in (play, play_directly)
+    )
     assert reward == expected
-    assert [request["messages"] for request in requests] == [request["messages"] for request in expected_requests]
+    assert [request["messages"] for request in requests] == [
+        request["messages"] for request in expected_requests
+    ]
     assert_same_tools(requests[0], expected_requests[0])
 
 
 @pytest.mark.parametrize(
-    "domain, solo_mode", [("telecom", True), ("telecom", False), ("airline", False), ("retail", False)]
+    "domain, solo_mode",
+    [("telecom", True), ("telecom", False), ("airline", False), ("retail", False)],
 )
 def test_the_longest_tasks_are_solved_with_their_whole_history(domain, solo_mode, aenv_service):
-    task = max(base_tasks(domain, solo_mode), key=lambda task: len(task.evaluation_criteria.actions or []))
+    task = max(
+        base_tasks(domain, solo_mode), key=lambda task: len(task.evaluation_criteria.actions or [])
+    )
     says, listens = ground_truth(task, solo_mode)
-    conversation = ({"domain": domain, "task_id": task.id, "solo_mode": solo_mode}, says, listens or None)
-    (reward, requests), (expected, expected_requests) = (way(*conversation) for way in (play, play_directly))
+    conversation = (
+        {"domain": domain, "task_id": task.id, "solo_mode": solo_mode},
+        says,
+        listens or None,
+    )
+    (reward, requests), (expected, expected_requests) = (
+        way(*conversation) for way in (play, play_directly)
+    )
     assert reward == expected == 1.0
-    assert [request["messages"] for request in requests] == [request["messages"] for request in expected_requests]
+    assert [request["messages"] for request in requests] == [
+        request["messages"] for request in expected_requests
+    ]
     assert len(requests) == len(says) >= 12
     assert_same_tools(requests[0], expected_requests[0])
     assert ("done" in {tool["function"]["name"] for tool in requests[0]["tools"]}) == solo_mode
@@ -135,14 +169,24 @@ def test_tool_calls_whose_ids_are_not_unique_leave_no_hole_in_the_history(aenv_s
 
 def assert_same_tools(request: dict, expected: dict) -> None:
     assert request["tool_choice"] == expected["tool_choice"]
-    assert all(re.fullmatch("[a-zA-Z0-9_-]{1,64}", tool["function"]["name"]) for tool in request["tools"])
+    assert all(
+        re.fullmatch("[a-zA-Z0-9_-]{1,64}", tool["function"]["name"]) for tool in request["tools"]
+    )
     assert request["tools"] == expected["tools"]
 
 
 def test_sampling_arguments_reach_the_policy(aenv_service):
     _, requests = play(MOCK, [say(None, ("done", {}))])
-    assert {"temperature": 1.0, "top_p": 1.0, "max_completion_tokens": 8192}.items() <= requests[0].items()
-    sampling = {"temperature": 0.2, "top_p": 0.9, "max_completion_tokens": 64, "frequency_penalty": 0.5, "seed": 7}
+    assert {"temperature": 1.0, "top_p": 1.0, "max_completion_tokens": 8192}.items() <= requests[
+        0
+    ].items()
+    sampling = {
+        "temperature": 0.2,
+        "top_p": 0.9,
+        "max_completion_tokens": 64,
+        "frequency_penalty": 0.5,
+        "seed": 7,
+    }
     sampling |= {"reasoning_effort": "low", "response_format": {"type": "text"}}
     _, requests = play(MOCK, [say(None, ("done", {}))], timeout=60, **sampling)
     assert sampling.items() <= requests[0].items() and requests[0]["key"] == "key"
@@ -151,7 +195,12 @@ def test_sampling_arguments_reach_the_policy(aenv_service):
 def test_without_a_user_llm_episodes_are_solo_and_no_variable_is_none(aenv_service, monkeypatch):
     for name in agent.USER_LLM:
         monkeypatch.delenv(name, raising=False)
-    data = {"domain": "mock", "task_id": "create_task_1", "solo_mode": None, "user_llm_args": {"temperature": 0.0}}
+    data = {
+        "domain": "mock",
+        "task_id": "create_task_1",
+        "solo_mode": None,
+        "user_llm_args": {"temperature": 0.0},
+    }
     assert agent.environment_variables(data) == {
         "TAU2_DOMAIN": "mock",
         "TAU2_TASK_ID": "create_task_1",
@@ -163,7 +212,9 @@ def test_without_a_user_llm_episodes_are_solo_and_no_variable_is_none(aenv_servi
 def test_the_user_llm_of_the_environment_variables_is_asked_and_its_key_shown_to_nobody(
     aenv_service, monkeypatch, capfd
 ):
-    answers = in_turn(say("Create it."), say("Create it."), say("###STOP###"))  # the first for `watched`
+    answers = in_turn(
+        say("Create it."), say("Create it."), say("###STOP###")
+    )  # the first for `watched`
     with LLMServer(answers) as user, LLMServer(in_turn(say(None, CREATE), say("Done."))) as policy:
         monkeypatch.setenv("TAU2_USER_LLM", "openai/simulator")
         monkeypatch.setenv("TAU2_USER_LLM_API_BASE", user.base_url)
@@ -177,7 +228,12 @@ def test_the_user_llm_of_the_environment_variables_is_asked_and_its_key_shown_to
 
         seen = asyncio.run(watched())
         server = {"base_url": policy.base_url, "api_key": "key", "model": "m"}
-        assert asyncio.run(run_agent_return_reward({"domain": "mock", "task_id": "create_task_1"}, **server)) == 1.0
+        assert (
+            asyncio.run(
+                run_agent_return_reward({"domain": "mock", "task_id": "create_task_1"}, **server)
+            )
+            == 1.0
+        )
     assert (user.requests[-1]["key"], user.requests[-1]["model"]) == ("sk-user-secret", "simulator")
     assert "sk-user-secret" not in seen + "".join(capfd.readouterr())
 
@@ -186,7 +242,10 @@ def test_the_user_llm_of_the_environment_variables_is_asked_and_its_key_shown_to
     "data, reason",
     [
         ({"domain": "nowhere", "task_id": "1"}, "must be one of airline"),
-        ({"domain": "mock", "task_id": "no such task", "solo_mode": True}, "no task 'no such task'"),
+        (
+            {"domain": "mock", "task_id": "no such task", "solo_mode": True},
+            "no task 'no such task'",
+        ),
         ({"domain": "airline", "task_id": "0", "solo_mode": True}, "no ticket to be played solo"),
         ({"domain": "airline", "task_id": "0"}, "set TAU2_USER_LLM"),
         ({**MOCK, "max_steps": "many"}, "TAU2_MAX_STEPS"),
@@ -235,8 +294,19 @@ def test_a_completion_without_a_message_raises(aenv_service):
 
 
 def test_a_policy_that_fails_scores_0_and_a_server_that_fails_raises(aenv_service):
-    too_long = (400, {"error": {"message": "maximum context length is 10 tokens", "code": "context_length_exceeded"}})
-    only_stop = (500, {"error": {"message": "... cannot strip stop tokens without removing entire output"}})
+    too_long = (
+        400,
+        {
+            "error": {
+                "message": "maximum context length is 10 tokens",
+                "code": "context_length_exceeded",
+            }
+        },
+    )
+    only_stop = (
+        500,
+        {"error": {"message": "... cannot strip stop tokens without removing entire output"}},
+    )
     for failure in (too_long, only_stop):
         assert play(MOCK, [say(None, CREATE), failure])[0] == 0.0
         with pytest.raises(openai.APIStatusError):
@@ -262,7 +332,9 @@ def test_an_instance_that_dies_raises(turn, aenv_service):
         return turn
 
     with LLMServer(answer) as policy, pytest.raises((AEnvError, AgentsException)):
-        asyncio.run(run_agent_return_reward(MOCK, base_url=policy.base_url, api_key="key", model="m"))
+        asyncio.run(
+            run_agent_return_reward(MOCK, base_url=policy.base_url, api_key="key", model="m")
+        )
 
 
 def test_no_service_raises(monkeypatch):
@@ -403,9 +475,14 @@ def test_an_instance_plays_one_episode_also_where_it_is_the_only_one(monkeypatch
     variables = {**os.environ, **agent.environment_variables(MOCK)}
     command = [sys.executable, "-m", "aenv.main", str(service.FOLDER), "--host", "127.0.0.1"]
     monkeypatch.setenv("DUMMY_INSTANCE_IP", "127.0.0.1")
-    with subprocess.Popen(command, env=variables, cwd=service.ROOT, stdout=subprocess.DEVNULL) as server:
+    with subprocess.Popen(
+        command, env=variables, cwd=service.ROOT, stdout=subprocess.DEVNULL
+    ) as server:
         try:
-            for data in ({**MOCK, "task_id": "create_task_1_nl_eval"}, {**MOCK, "domain": "telecom"}):
+            for data in (
+                {**MOCK, "task_id": "create_task_1_nl_eval"},
+                {**MOCK, "domain": "telecom"},
+            ):
                 with pytest.raises(RuntimeError, match="asked for was a new episode"):
                     play(data, [say(None, ("done", {}))])
             assert play(MOCK, [say(None, CREATE), say(None, ("done", {}))])[0] == 1.0
@@ -417,9 +494,15 @@ def test_an_instance_plays_one_episode_also_where_it_is_the_only_one(monkeypatch
 
 def test_command_with_a_service_of_its_own(tmp_path):
     with LLMServer(in_turn(say(None, CREATE), say(None, ("done", {})))) as policy:
-        names = {"OPENAI_BASE_URL": policy.base_url, "OPENAI_API_KEY": "key", "OPENAI_DEFAULT_MODEL": "some-model"}
+        names = {
+            "OPENAI_BASE_URL": policy.base_url,
+            "OPENAI_API_KEY": "key",
+            "OPENAI_DEFAULT_MODEL": "some-model",
+        }
         command = [sys.executable, agent.__file__, "--domain", "mock", "--task_id", "create_task_1"]
-        played = subprocess.run(command, cwd=tmp_path, env=os.environ | names, capture_output=True, text=True)
+        played = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | names, capture_output=True, text=True
+        )
     assert (played.returncode, played.stdout) == (0, "reward 1.0\n")
     assert "agent: create_task(" in played.stderr and policy.requests[0]["model"] == "some-model"
 

@@ -15,8 +15,17 @@ from aenv.core.environment import Environment
 from aenv.examples.tau2_rl import service
 from tests.conftest import aenv_instances
 
-TASK = {"TAU2_DOMAIN": "mock", "TAU2_TASK_ID": "create_task_1", "TAU2_USER_LLM_API_KEY": "sk-user-secret"}
-INSTANCE = {"envName": "tau2-env@1.0.0", "environment_variables": TASK, "owner": "me", "labels": {"a": "b"}}
+TASK = {
+    "TAU2_DOMAIN": "mock",
+    "TAU2_TASK_ID": "create_task_1",
+    "TAU2_USER_LLM_API_KEY": "sk-user-secret",
+}
+INSTANCE = {
+    "envName": "tau2-env@1.0.0",
+    "environment_variables": TASK,
+    "owner": "me",
+    "labels": {"a": "b"},
+}
 
 
 def ask(url: str, method: str, path: str, **arguments) -> dict:
@@ -56,7 +65,11 @@ def wait_until(condition, seconds: float = 10.0) -> None:
 
 def test_an_instance_is_made_found_used_and_deleted(aenv_service):
     instance = create(aenv_service)
-    assert instance["status"] == "Running" and instance["labels"] == {"a": "b"} and instance["owner"] == "me"
+    assert (
+        instance["status"] == "Running"
+        and instance["labels"] == {"a": "b"}
+        and instance["owner"] == "me"
+    )
     assert ask(aenv_service, "GET", f"/env-instance/{instance['id']}")["data"] == instance
     for path in (
         "/env-instance/*/list",
@@ -84,7 +97,11 @@ def test_an_instance_is_made_found_used_and_deleted(aenv_service):
         ({**INSTANCE, "environment_variables": {"TAU2_TASK_ID": None}}, 400, "must be strings"),
         ({**INSTANCE, "ttl": "soon"}, 400, "ttl 'soon' is not a duration"),
         ([], 400, "bad request"),
-        ({**INSTANCE, "environment_variables": {"TAU2_DOMAIN": "nowhere"}}, 422, "must be one of airline"),
+        (
+            {**INSTANCE, "environment_variables": {"TAU2_DOMAIN": "nowhere"}},
+            422,
+            "must be one of airline",
+        ),
     ],
 )
 def test_what_cannot_be_made_is_refused_with_the_reason(body, code, problem, aenv_service):
@@ -95,10 +112,14 @@ def test_what_cannot_be_made_is_refused_with_the_reason(body, code, problem, aen
 
 def test_32_run_at_once_and_more_wait_for_room(aenv_service):
     async def play() -> None:
-        environments = [Environment("tau2-env@1.0.0", environment_variables=TASK) for _ in range(32)]
+        environments = [
+            Environment("tau2-env@1.0.0", environment_variables=TASK) for _ in range(32)
+        ]
         try:
             await asyncio.gather(*(environment.initialize() for environment in environments))
-            waiting, gives_up = await asyncio.gather(*(asyncio.to_thread(create, aenv_service) for _ in range(2)))
+            waiting, gives_up = await asyncio.gather(
+                *(asyncio.to_thread(create, aenv_service) for _ in range(2))
+            )
             statuses = Counter(instance["status"] for instance in aenv_instances(aenv_service))
             assert statuses == {"Running": 32, "Creating": 2}
             assert data(aenv_service, waiting["id"]).status_code == 502
@@ -113,10 +134,14 @@ def test_32_run_at_once_and_more_wait_for_room(aenv_service):
 
 
 def test_who_waits_for_room_and_is_forgotten_gets_none(monkeypatch, tmp_path):
-    monkeypatch.setattr(service.Service, "_warm_up", lambda self, loop: loop.call_soon_threadsafe(self.warm.set))
+    monkeypatch.setattr(
+        service.Service, "_warm_up", lambda self, loop: loop.call_soon_threadsafe(self.warm.set)
+    )
 
     async def forgotten() -> service.Instance:
-        instance = service.Instance("i", "", 60.0, None, None, {}, asked_at=time.monotonic() - service.ABANDONED - 1)
+        instance = service.Instance(
+            "i", "", 60.0, None, None, {}, asked_at=time.monotonic() - service.ABANDONED - 1
+        )
         await service.Service(str(tmp_path), max_instances=1)._live(instance)
         return instance
 
@@ -150,7 +175,9 @@ def test_a_caller_that_goes_away_leaves_no_instance(aenv_service):
     wait_until(lambda: aenv_instances(aenv_service) == [])
 
 
-def test_nothing_outlives_a_service_that_is_killed_and_its_own_variables_set_no_episode(monkeypatch):
+def test_nothing_outlives_a_service_that_is_killed_and_its_own_variables_set_no_episode(
+    monkeypatch,
+):
     monkeypatch.setenv("TAU2_MAX_STEPS", "1")
     host = service.any_host()
     with service.running(host) as url:
@@ -166,7 +193,9 @@ def test_nothing_outlives_a_service_that_is_killed_and_its_own_variables_set_no_
 def test_a_service_ends_with_its_parent():
     """As a command that is killed leaves it."""
     here, there = service.multiprocessing.get_context("spawn").Pipe(duplex=False)
-    parent = service.multiprocessing.get_context("spawn").Process(target=_run_until_killed, args=(there,))
+    parent = service.multiprocessing.get_context("spawn").Process(
+        target=_run_until_killed, args=(there,)
+    )
     parent.start()
     here.recv()
     rest = psutil.Process(parent.pid).children(recursive=True)
@@ -182,7 +211,9 @@ def _run_until_killed(report) -> None:
 
 
 def _listens(process: psutil.Process, host: str) -> bool:
-    return any(c.laddr.ip == host for c in process.net_connections() if c.status == psutil.CONN_LISTEN)
+    return any(
+        c.laddr.ip == host for c in process.net_connections() if c.status == psutil.CONN_LISTEN
+    )
 
 
 def test_a_port_that_is_taken(aenv_service, capfd):

@@ -58,7 +58,10 @@ def test_every_base_task_earns_what_it_does_in_tau2_agent_workflow(domain, solo_
     async def both() -> list[float]:
         rewards = []
         for task in base_tasks(domain, solo_mode):
-            nothing = [say(None, ("done", {})) if solo_mode else say("Bye.")], [say("Hello."), say("###STOP###")]
+            nothing = (
+                [say(None, ("done", {})) if solo_mode else say("Bye.")],
+                [say("Hello."), say("###STOP###")],
+            )
             for script, listens in (ground_truth(task, solo_mode), nothing):
                 workflow.user_llm = replay(listens)
                 expected = await workflow.play_with(replay(script), {"task_id": task.id})
@@ -101,17 +104,31 @@ def test_status_and_prompt_tell_what_the_agent_has_to_hear(env):
         system = {"role": "system", "content": episode.system_prompt}
         greeting = {"role": "assistant", "content": "Hi! How can I help you today?"}
         assert status == {
-            **{"domain": "mock", "task_id": "create_task_1", "solo_mode": False, "max_steps": 7, "timeout": 60},
-            **{"turns": 0, "done": False, "messages": [system, greeting, {"role": "user", "content": "Create it."}]},
+            **{
+                "domain": "mock",
+                "task_id": "create_task_1",
+                "solo_mode": False,
+                "max_steps": 7,
+                "timeout": 60,
+            },
+            **{
+                "turns": 0,
+                "done": False,
+                "messages": [system, greeting, {"role": "user", "content": "Create it."}],
+            },
         }
         assert "<policy>" in episode.system_prompt and "<ticket>" not in episode.system_prompt
         with pytest.raises(RuntimeError, match="not over: the agent is to speak, after 0 turns"):
             await episode.reward()
         await tell(episode, [say(None, ("get_users", {}), ("get_users", {}))])
         status = await episode.status()
-        assert [message["role"] for message in status["messages"]] == ["tool", "tool"] and status["turns"] == 1
+        assert [message["role"] for message in status["messages"]] == ["tool", "tool"] and status[
+            "turns"
+        ] == 1
         await tell(episode, [say("Bye.")])
-        assert (await episode.status())["done"] and (await episode.reward())["termination"] == "user_stop"
+        assert (await episode.status())["done"] and (await episode.reward())[
+            "termination"
+        ] == "user_stop"
         await episode.say("Still there?", [])
         assert (await episode.status())["turns"] == 2
 
@@ -134,16 +151,29 @@ def test_tools_have_tau2s_schemas(monkeypatch):
     from aenv.core import get_function_registry
 
     tools = asyncio.run(get_function_registry().get_server().list_tools())
-    functions = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
-    assert functions == [schema["function"] for schema in environment.agent_schemas("airline", False, False)]
+    functions = [
+        {"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools
+    ]
+    assert functions == [
+        schema["function"] for schema in environment.agent_schemas("airline", False, False)
+    ]
     assert "$defs" in json.dumps(functions)
 
 
 def test_settings(env):
     settings = env["settings"]
     assert settings(MOCK) == (Tau2EnvConfig("mock", solo_mode=True), "create_task_1")
-    user = {"TAU2_USER_LLM": "m", "TAU2_USER_LLM_API_BASE": "http://u", "TAU2_USER_LLM_ARGS": '{"temperature": 0}'}
-    given = {"TAU2_MAX_STEPS": "9", "TAU2_TIMEOUT": "1.5", "TAU2_ADD_THINKING_TOOL": "true", "TAU2_SOLO_MODE": ""}
+    user = {
+        "TAU2_USER_LLM": "m",
+        "TAU2_USER_LLM_API_BASE": "http://u",
+        "TAU2_USER_LLM_ARGS": '{"temperature": 0}',
+    }
+    given = {
+        "TAU2_MAX_STEPS": "9",
+        "TAU2_TIMEOUT": "1.5",
+        "TAU2_ADD_THINKING_TOOL": "true",
+        "TAU2_SOLO_MODE": "",
+    }
     config = Tau2EnvConfig("mock", 9, True, False, "http://u", "m", {"temperature": 0}, timeout=1.5)
     assert settings(MOCK | user | given) == (config, "create_task_1")
     assert settings(MOCK | user | {"TAU2_SOLO_MODE": "true"})[0].solo_mode
@@ -152,16 +182,35 @@ def test_settings(env):
 @pytest.mark.parametrize(
     "variables, problem",
     [
-        ({"TAU2_DOMAIN": "nowhere"}, "TAU2_DOMAIN is 'nowhere', but must be one of airline, retail, telecom, mock"),
+        (
+            {"TAU2_DOMAIN": "nowhere"},
+            "TAU2_DOMAIN is 'nowhere', but must be one of airline, retail, telecom, mock",
+        ),
         ({"TAU2_TASK_ID": ""}, "TAU2_TASK_ID is not set"),
         ({"TAU2_TASK_ID": "none such"}, "TAU2_TASK_ID: domain 'mock' has no task 'none such'"),
-        ({"TAU2_MAX_STEPS": "many", "TAU2_SOLO_MODE": "so"}, "TAU2_MAX_STEPS: .*; TAU2_SOLO_MODE: "),
+        (
+            {"TAU2_MAX_STEPS": "many", "TAU2_SOLO_MODE": "so"},
+            "TAU2_MAX_STEPS: .*; TAU2_SOLO_MODE: ",
+        ),
         ({"TAU2_USER_LLM_ARGS": "{"}, "TAU2_USER_LLM_ARGS is not JSON"),
-        ({"TAU2_DOMAIN": "airline", "TAU2_TASK_ID": "0"}, "airline task '0' has no ticket .* set TAU2_USER_LLM"),
-        ({"TAU2_DOMAIN": "retail", "TAU2_TASK_ID": "0", "TAU2_SOLO_MODE": "true", "TAU2_USER_LLM": "m"}, "no ticket"),
+        (
+            {"TAU2_DOMAIN": "airline", "TAU2_TASK_ID": "0"},
+            "airline task '0' has no ticket .* set TAU2_USER_LLM",
+        ),
+        (
+            {
+                "TAU2_DOMAIN": "retail",
+                "TAU2_TASK_ID": "0",
+                "TAU2_SOLO_MODE": "true",
+                "TAU2_USER_LLM": "m",
+            },
+            "no ticket",
+        ),
     ],
 )
-def test_settings_that_make_no_episode_end_the_instance_with_the_reason(variables, problem, env, monkeypatch):
+def test_settings_that_make_no_episode_end_the_instance_with_the_reason(
+    variables, problem, env, monkeypatch
+):
     with pytest.raises(ValueError, match=problem):
         env["settings"](MOCK | variables)
     with pytest.raises(SystemExit, match=problem):

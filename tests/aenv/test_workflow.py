@@ -53,7 +53,9 @@ def test_sampling_arguments_of_the_config_reach_the_policy(aenv_service):
 
 def test_an_episode_that_says_nothing_about_the_policy_is_rejected(aenv_service):
     with pytest.raises(EpisodeRejected, match="mock task 'nonsense': .* no task 'nonsense'"):
-        asyncio.run(RewardFnWorkflow(PATH, SOLO).run({"task_id": "nonsense"}, "http://127.0.0.1:9", "key"))
+        asyncio.run(
+            RewardFnWorkflow(PATH, SOLO).run({"task_id": "nonsense"}, "http://127.0.0.1:9", "key")
+        )
 
 
 def test_groups_are_filtered_by_their_rewards(aenv_service):
@@ -76,10 +78,22 @@ def test_groups_are_filtered_by_their_rewards(aenv_service):
 
 def test_the_config_of_the_seed_loads(aenv_service, tmp_path):
     plan, found = load_plan(["--config", CONFIG, f"++cluster.fileroot={tmp_path}"])
-    assert (plan.reward_fn_path, plan.gconfig.n_samples, plan.gconfig.max_new_tokens) == (PATH, 4, 8192)
+    assert (plan.reward_fn_path, plan.gconfig.n_samples, plan.gconfig.max_new_tokens) == (
+        PATH,
+        4,
+        8192,
+    )
     assert plan.gconfig.temperature == plan.actor.temperature == 1.0
-    assert (plan.eval_gconfig.temperature, plan.eval_gconfig.top_p, plan.eval_gconfig.n_samples) == (0.2, 1.0, 4)
-    assert (plan.econfig.domain, plan.econfig.solo_mode, plan.actor.backend) == ("telecom", True, "archon:d2")
+    assert (
+        plan.eval_gconfig.temperature,
+        plan.eval_gconfig.top_p,
+        plan.eval_gconfig.n_samples,
+    ) == (0.2, 1.0, 4)
+    assert (plan.econfig.domain, plan.econfig.solo_mode, plan.actor.backend) == (
+        "telecom",
+        True,
+        "archon:d2",
+    )
     assert found + problems(plan) == []
 
 

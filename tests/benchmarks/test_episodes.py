@@ -82,7 +82,9 @@ def test_the_tools_return_the_same_whatever_the_number_of_copies(tmp_path):
     path = tmp_path / "db.json"
     path.write_text(json.dumps(episodes.copied_airline(3)))
     one, three = make_environment("airline"), make_environment("airline", db_path=str(path))
-    assert [len(table) for _, table in three.tools.db] == [3 * len(table) for _, table in one.tools.db]
+    assert [len(table) for _, table in three.tools.db] == [
+        3 * len(table) for _, table in one.tools.db
+    ]
     for call in random_calls("airline", False, seed=1, count=100):
         assert three.get_response(call).content == one.get_response(call).content
     assert episodes.cpu_of_copies(2) > 0

@@ -46,7 +46,9 @@ def test_a_sample_longer_than_a_trie_is_refused():
 
 
 def test_renumbering_changes_no_prefix():
-    batches, vocabulary = renumbered([concat_padded_tensors(THREE[:2]), concat_padded_tensors(THREE[2:])])
+    batches, vocabulary = renumbered(
+        [concat_padded_tensors(THREE[:2]), concat_padded_tensors(THREE[2:])]
+    )
     assert batches[0]["input_ids"].tolist() == [[1, 2, 3, 4, 0], [1, 2, 3, 5, 6]]  # 0 pads
     assert (batches[1]["input_ids"].tolist(), vocabulary) == ([[1, 7]], 8)
 
@@ -102,5 +104,9 @@ def test_both_ways_give_the_same(tmp_path):
     result = json.loads((tmp_path / "result.json").read_text())
     (plain,), (tree,) = result["steps"]["plain"], result["steps"]["tree"]
     assert result["equal"] and tree["loss"] == pytest.approx(plain["loss"], abs=1e-4)
-    assert tree["grad_norm"] == pytest.approx(plain["grad_norm"], rel=1e-4) and plain["grad_norm"] > 0
-    assert (plain["microbatches"], tree["microbatches"]) == (2, result["trained"]["tries"]) == (2, 1)
+    assert (
+        tree["grad_norm"] == pytest.approx(plain["grad_norm"], rel=1e-4) and plain["grad_norm"] > 0
+    )
+    assert (
+        (plain["microbatches"], tree["microbatches"]) == (2, result["trained"]["tries"]) == (2, 1)
+    )

@@ -9,7 +9,7 @@ from examples.tau2.cpu.family import write_family
 from examples.tau2.data import tasks
 from examples.tau2.data.dataset import task_rows
 from examples.tau2.episode.config import Tau2EnvConfig
-from examples.tau2.episode.reward import evaluate
+from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
 from tests.scripted import replay, say
 
@@ -25,7 +25,10 @@ def family(tmp_path_factory):
 
 
 def rows(family, name: str) -> list[tasks.TaskRow]:
-    return [tasks.find(row, "mock") for row in task_rows("mock", str(family / f"{name}.jsonl"), True)]
+    return [
+        tasks.find_task_row(row, "mock")
+        for row in task_rows("mock", str(family / f"{name}.jsonl"), True)
+    ]
 
 
 def reward(row: tasks.TaskRow, *calls: tuple[str, dict]) -> float:
@@ -33,21 +36,29 @@ def reward(row: tasks.TaskRow, *calls: tuple[str, dict]) -> float:
     agent = replay([say(None, call) for call in (*calls, DONE)])
     episode = AsyncOrchestrator(ECONFIG, row.task, agent, None, row.db_path)
     asyncio.run(episode.converse())
-    return evaluate(episode.simulation_run(), row.task, "mock", True, False, row.db_path).reward
+    return evaluate_episode(
+        episode.simulation_run(), row.task, "mock", True, False, row.db_path
+    ).reward
 
 
 def test_what_is_expected_is_rewarded_and_nothing_else_is(family):
     for row in rows(family, "test"):
-        expected = [(action.name, action.arguments) for action in row.task.evaluation_criteria.actions]
+        expected = [
+            (action.name, action.arguments) for action in row.task.evaluation_criteria.actions
+        ]
         assert reward(row, *expected) == 1
         if expected:
             assert reward(row) == 0
         else:  # to do what the ticket seems to ask for is wrong
             user, task, status = (
-                re.search(what, row.task.ticket) for what in (r"user_\d+", r"task_\d+", "pending|completed")
+                re.search(what, row.task.ticket)
+                for what in (r"user_\d+", r"task_\d+", "pending|completed")
             )
             create = ("create_task", {"user_id": user and user[0], "title": ""})
-            update = ("update_task_status", {"task_id": task and task[0], "status": status and status[0]})
+            update = (
+                "update_task_status",
+                {"task_id": task and task[0], "status": status and status[0]},
+            )
             assert reward(row, create if user else update) == 0
 
 
@@ -60,7 +71,9 @@ def test_the_test_set_shares_nothing_with_what_is_learnt(family):
             "tickets": {row.task.ticket for row in part},
             "users": {user for row in part for user in re.findall(r"user_\d+", row.task.ticket)},
             "titles": {title for row in part for title in re.findall(r"'(.+)'", row.task.ticket)},
-            "wordings": {(row.task.ticket.split(".")[0], row.task.ticket.split(".")[-2]) for row in part},
+            "wordings": {
+                (row.task.ticket.split(".")[0], row.task.ticket.split(".")[-2]) for row in part
+            },
         }
     for aspect, values in said["test"].items():
         assert values

@@ -33,7 +33,9 @@ def folder(tmp_path_factory):
 
 def test_prompts_are_short_for_the_beginner(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder / "beginner")
-    lengths = read_turns(folder / "turns.jsonl", lambda turn: len(render(tokenizer, turn.messages, turn.tools)))
+    lengths = read_turns(
+        folder / "turns.jsonl", lambda turn: len(render(tokenizer, turn.messages, turn.tools))
+    )
     assert np.mean(lengths) < 100  # bytes: some 3,000
 
 
@@ -43,13 +45,18 @@ def test_a_beginner_is_evaluated_in_both_modes(folder):
         "greedy": (12, 12),
         "temperature 1": (12, 24),
     }
-    assert all(part["sampling"]["temperature"] == float(learn.MODES[mode][0]) for mode, part in measured.items())
+    assert all(
+        part["sampling"]["temperature"] == float(learn.MODES[mode][0])
+        for mode, part in measured.items()
+    )
 
 
 def learnt(before: list[float], after: list[float], logs: Path = Path()) -> learn.Learnt:
     def summaries(scores: list[float]) -> dict[str, dict]:
         by_task = {str(number): {"pass^1": score} for number, score in enumerate(scores)}
-        return {mode: {"by_task": by_task, "pass^1": float(np.mean(scores))} for mode in learn.MODES}
+        return {
+            mode: {"by_task": by_task, "pass^1": float(np.mean(scores))} for mode in learn.MODES
+        }
 
     return learn.Learnt(1, logs, summaries(before), summaries(after))
 
@@ -57,19 +64,35 @@ def learnt(before: list[float], after: list[float], logs: Path = Path()) -> lear
 def test_the_rise_is_measured_task_by_task():
     before = [0.0, 1.0] * 50
     _, line, _ = learn.table([learnt(before, [1.0] * 100)])
-    assert line.startswith("seed 1, greedy") and "0.500 [0.4" in line and "1.000 [1.000, 1.000]" in line
-    _, line, _ = learn.table([learnt(before, before[::-1])])  # as good, but at other tasks: nothing is sure
+    assert (
+        line.startswith("seed 1, greedy")
+        and "0.500 [0.4" in line
+        and "1.000 [1.000, 1.000]" in line
+    )
+    _, line, _ = learn.table(
+        [learnt(before, before[::-1])]
+    )  # as good, but at other tasks: nothing is sure
     assert "0.000 [-0." in line
     _, line, _ = learn.table([learnt(before, before)])
     assert line.endswith("0.000 [0.000, 0.000]")
 
 
 def test_the_way_is_told_and_drawn_from_the_statistics(tmp_path):
-    rewards = [{"eval-rollout/episode/reward": step / 8} if step % 2 == 0 else {} for step in range(1, 7)]
-    records = [{"step": step, "rollout/episode/reward": 0.5} | reward for step, reward in enumerate(rewards, 1)]
-    (tmp_path / "statistics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    rewards = [
+        {"eval-rollout/episode/reward": step / 8} if step % 2 == 0 else {} for step in range(1, 7)
+    ]
+    records = [
+        {"step": step, "rollout/episode/reward": 0.5} | reward
+        for step, reward in enumerate(rewards, 1)
+    ]
+    (tmp_path / "statistics.jsonl").write_text(
+        "".join(json.dumps(record) + "\n" for record in records)
+    )
     run = learnt([0.0], [1.0], tmp_path)
-    assert learn.on_the_way(run) == "seed 1, held-out reward on the way: 0.25 0.50 0.75 (best 0.75, last 0.75)"
+    assert (
+        learn.on_the_way(run)
+        == "seed 1, held-out reward on the way: 0.25 0.50 0.75 (best 0.75, last 0.75)"
+    )
     learn.draw([run, run], tmp_path / "learn.png")
     assert pyplot.imread(tmp_path / "learn.png").shape == (360, 1200, 4)
 
@@ -91,10 +114,14 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
 
 
 def test_ended_on_the_way_it_leaves_no_process(tmp_path):
-    process = subprocess.Popen(command(tmp_path / "new"), cwd=learn.ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(tmp_path / "new"), cwd=learn.ROOT, stdout=subprocess.PIPE, text=True
+    )
     next(line for line in process.stdout if "expert.py" in line)
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
     assert not [
-        p for p in psutil.process_iter(["cmdline"]) if any(str(tmp_path) in word for word in p.info["cmdline"] or [])
+        p
+        for p in psutil.process_iter(["cmdline"])
+        if any(str(tmp_path) in word for word in p.info["cmdline"] or [])
     ]

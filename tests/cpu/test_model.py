@@ -18,7 +18,9 @@ from examples.tau2.episode import environment
 
 ROOT = Path(__file__).parents[2]
 ADMIN = {"Authorization": "Bearer a key of this test run"}
-SOLO = {domain: environment.agent_schemas(domain, solo_mode=True) for domain in environment.SOLO_DOMAINS}
+SOLO = {
+    domain: environment.agent_schemas(domain, solo_mode=True) for domain in environment.SOLO_DOMAINS
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,11 @@ def tokenizer(folder):
 
 
 def call(name: str, id: str = "call_1", **arguments) -> dict:
-    return {"id": id, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+    return {
+        "id": id,
+        "type": "function",
+        "function": {"name": name, "arguments": json.dumps(arguments)},
+    }
 
 
 def system(text: str) -> dict:
@@ -87,13 +93,19 @@ def test_prompts_are_those_of_areals_proxy(tokenizer, monkeypatch, domain, conve
             )
 
     engine = Engine()
-    client = proxy.ArealOpenAI(engine=engine, tokenizer=tokenizer, tool_call_parser="qwen", reasoning_parser="qwen3")
+    client = proxy.ArealOpenAI(
+        engine=engine, tokenizer=tokenizer, tool_call_parser="qwen", reasoning_parser="qwen3"
+    )
     monkeypatch.setattr(proxy, "_openai_client", client)
     monkeypatch.setattr(proxy, "_admin_api_key", ADMIN["Authorization"].removeprefix("Bearer "))
     messages, tools = CONVERSATIONS[conversation], list(SOLO[domain])
     server = TestClient(proxy.app)
     server.post("/grant_capacity", headers=ADMIN).raise_for_status()
-    session = server.post("/rl/start_session", headers=ADMIN, json={"task_id": "t"}).raise_for_status().json()
+    session = (
+        server.post("/rl/start_session", headers=ADMIN, json={"task_id": "t"})
+        .raise_for_status()
+        .json()
+    )
     server.post(
         "/chat/completions",
         headers={"Authorization": f"Bearer {session['api_key']}"},
@@ -106,19 +118,26 @@ def test_prompts_are_those_of_areals_proxy(tokenizer, monkeypatch, domain, conve
 
 
 def test_chat_format(tokenizer):
-    def text(messages: list[dict], tools: list[dict] | None = None, prompt: bool = True, **options) -> str:
+    def text(
+        messages: list[dict], tools: list[dict] | None = None, prompt: bool = True, **options
+    ) -> str:
         return tokenizer.apply_chat_template(
             messages, tools=tools, add_generation_prompt=prompt, tokenize=False, **options
         )
 
     assert text([user("hi")]) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert text([user("hi")], enable_thinking=True) == text([user("hi")])
-    assert text([user("hi")], enable_thinking=False) == text([user("hi")]) + "<think>\n\n</think>\n\n"
+    assert (
+        text([user("hi")], enable_thinking=False) == text([user("hi")]) + "<think>\n\n</think>\n\n"
+    )
     assert text([system("Be kind."), user("hi")]).startswith(
         "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n"
     )
 
-    tool = {"type": "function", "function": {"name": "f", "description": "größer", "parameters": {}}}
+    tool = {
+        "type": "function",
+        "function": {"name": "f", "description": "größer", "parameters": {}},
+    }
     with_tools = text([system("Be kind.")], [tool, tool], prompt=False)
     assert with_tools.startswith("<|im_start|>system\nBe kind.\n\n# Tools\n\n")
     assert (
@@ -133,9 +152,15 @@ def test_chat_format(tokenizer):
         '<|im_start|>assistant\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>\n'
         '<tool_call>\n{"name": "g", "arguments": {}}\n</tool_call><|im_end|>\n'
     )
-    assert text([assistant("Well.", calls[0])], prompt=False).startswith("<|im_start|>assistant\nWell.\n<tool_call>\n{")
-    parsed = {"function": {"name": "f", "arguments": {"a": 1}}}  # arguments as an object render the same
-    assert text([assistant("", parsed)], prompt=False) == text([assistant("", calls[0])], prompt=False)
+    assert text([assistant("Well.", calls[0])], prompt=False).startswith(
+        "<|im_start|>assistant\nWell.\n<tool_call>\n{"
+    )
+    parsed = {
+        "function": {"name": "f", "arguments": {"a": 1}}
+    }  # arguments as an object render the same
+    assert text([assistant("", parsed)], prompt=False) == text(
+        [assistant("", calls[0])], prompt=False
+    )
     assert text([assistant(None, *calls), answer("1"), answer("2", "call_2")]).endswith(
         "<|im_end|>\n<|im_start|>user\n<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response><|im_end|>\n"
         "<|im_start|>assistant\n"
@@ -144,12 +169,21 @@ def test_chat_format(tokenizer):
     thought = assistant("<think>\nhm\n</think>\n\nHello.")
     assert "hm" not in text([user("hi"), thought, user("bye")])
     assert "<|im_start|>assistant\nHello.<|im_end|>\n" in text([user("hi"), thought, user("bye")])
-    assert "<think>\nhm\n</think>\n\nHello.<|im_end|>\n" in text([user("hi"), thought])  # since the last user message
+    assert "<think>\nhm\n</think>\n\nHello.<|im_end|>\n" in text(
+        [user("hi"), thought]
+    )  # since the last user message
 
 
 def test_special_tokens(tokenizer):
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
-    for token in ("<|im_start|>", "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>"):
+    for token in (
+        "<|im_start|>",
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "</tool_call>",
+        "<tool_response>",
+    ):
         assert len(tokenizer.encode(token)) == 1
     text = '<tool_call>\n{"name": "größe 12", "arguments": {}}\n</tool_call>'
     assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text

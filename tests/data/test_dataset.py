@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from examples.tau2.data import tasks
-from examples.tau2.data.dataset import BadTasks, TaskFilter, located, task_rows, tau2_dataset
+from examples.tau2.data.dataset import BadTasks, TaskFilter, absolute_path, task_rows, tau2_dataset
 from examples.tau2.episode import environment
 from tests.own_tasks import entry, mock_db, mock_entry, public_set, write
 
@@ -32,7 +32,9 @@ def test_splits_are_tau2s(domain, path, count):
 def test_solo_mode_keeps_the_tasks_with_a_ticket(tmp_path):
     assert len(task_rows("mock", "tau2/base", True)) == 6
     assert len(task_rows("telecom", "tau2/base", True)) == 114
-    path = write(tmp_path, [mock_entry("user_1", "Lunch", ticket=None), mock_entry("user_1", "Lunch")])
+    path = write(
+        tmp_path, [mock_entry("user_1", "Lunch", ticket=None), mock_entry("user_1", "Lunch")]
+    )
     assert [row["row"] for row in task_rows("mock", path, True)] == [2]
     assert len(task_rows("mock", path)) == 2
 
@@ -69,10 +71,12 @@ def test_bad_paths(domain, path, message):
 def test_what_is_sent_to_workers_is_an_absolute_path_and_a_number(tmp_path, monkeypatch):
     path = public_set(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert tau2_dataset("telecom", "tasks.jsonl").to_list() == [{"tasks_file": path, "row": n} for n in (1, 2, 3, 4)]
-    assert (located("tasks.jsonl"), located("tau2/train")) == (path, "tau2/train")
+    assert tau2_dataset("telecom", "tasks.jsonl").to_list() == [
+        {"tasks_file": path, "row": n} for n in (1, 2, 3, 4)
+    ]
+    assert (absolute_path("tasks.jsonl"), absolute_path("tau2/train")) == (path, "tau2/train")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert located("~/tasks.jsonl") == path
+    assert absolute_path("~/tasks.jsonl") == path
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,10 @@ def test_what_is_sent_to_workers_is_an_absolute_path_and_a_number(tmp_path, monk
 )
 def test_filters(fields, kept, tmp_path):
     path = public_set(tmp_path)
-    actions = [len(row.task.evaluation_criteria.actions) for row in tasks.read(path, "mock")[0].values()]
+    actions = [
+        len(row.task.evaluation_criteria.actions)
+        for row in tasks.read_tasks_file(path, "mock")[0].values()
+    ]
     assert actions == [0, 4, 5, 1]
     if kept:
         assert [row["row"] for row in tau2_dataset("mock", path, **fields)] == kept
@@ -128,7 +135,11 @@ def test_all_bad_rows_are_named_at_once_in_order(tmp_path):
     ]
     with pytest.raises(BadTasks) as raised:
         task_rows("mock", write(tmp_path, bad))
-    assert [problem.split(":")[0] for problem in raised.value.problems] == ["line 1", "line 3", "line 4"]
+    assert [problem.split(":")[0] for problem in raised.value.problems] == [
+        "line 1",
+        "line 3",
+        "line 4",
+    ]
 
 
 def test_of_many_bad_rows_the_first_are_named_and_the_others_counted(tmp_path):
@@ -140,10 +151,15 @@ def test_of_many_bad_rows_the_first_are_named_and_the_others_counted(tmp_path):
 def test_what_a_filter_leaves_out_may_be_bad_and_is_not_read(tmp_path):
     path = write(
         tmp_path,
-        [entry("airline", "1", db_path="db/none.json"), mock_entry("ann", "Lunch", db_path="db/mock.json")],
+        [
+            entry("airline", "1", db_path="db/none.json"),
+            mock_entry("ann", "Lunch", db_path="db/mock.json"),
+        ],
         mock=mock_db("ann"),
     )
-    assert [row["row"] for row in task_rows("mock", path, False, TaskFilter(domains=("mock",)))] == [2]
+    assert [
+        row["row"] for row in task_rows("mock", path, False, TaskFilter(domains=("mock",)))
+    ] == [2]
     with pytest.raises(BadTasks, match="line 1: database .*none.json: no such file"):
         task_rows("mock", path)
 
@@ -159,6 +175,6 @@ def test_all_that_episodes_need_is_read_with_the_rows(tmp_path):
     for file in Path(tmp_path).rglob("*.json*"):
         os.unlink(file)
     for row in rows:
-        found = tasks.find(row, "mock")
+        found = tasks.find_task_row(row, "mock")
         assert environment.make_environment(found.domain, db_path=found.db_path)
     assert task_rows("mock", path) == rows and json.dumps(rows)

@@ -26,14 +26,20 @@ def row(metadata: dict | None = None, **parts) -> dict:
 def read(tmp_path):
     def read(*rows: dict | str) -> list[Turn]:
         path = tmp_path / "turns.jsonl"
-        path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in rows))
+        path.write_text(
+            "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in rows)
+        )
         return read_turns(path, lambda turn: turn)
 
     return read
 
 
 def test_only_turns_of_solved_dialogs_are_read(read):
-    failed = [row({"correct": 0}), row({"reward": 0.5}), row({"correct": 0}, answer={"content": ""})]
+    failed = [
+        row({"correct": 0}),
+        row({"reward": 0.5}),
+        row({"correct": 0}, answer={"content": ""}),
+    ]
     assert len(read(row(), *failed, "", row({"correct": True, "reward": 1}))) == 2
 
 
@@ -43,7 +49,10 @@ def test_only_turns_of_solved_dialogs_are_read(read):
         ({}, ("retail", False, False)),
         ({"source_dialog_id": "telecom_dialog_7"}, ("telecom", False, False)),
         ({"domain": "mock"}, ("mock", False, False)),
-        ({"domain": "telecom", "solo_mode": True, "add_thinking_tool": True}, ("telecom", True, True)),
+        (
+            {"domain": "telecom", "solo_mode": True, "add_thinking_tool": True},
+            ("telecom", True, True),
+        ),
     ],
 )
 def test_the_tools_are_those_that_the_agent_had(read, metadata, kind):
@@ -72,15 +81,30 @@ def test_thoughts_are_part_of_the_answer_and_calls_are_openais(read):
         ({"messages": [1], "answer": {"content": "x"}}, "metadata is no object, or empty"),
         (row(metadata={}) | {"metadata": {"correct": 1}}, "metadata has no reward"),
         (row(messages=["Hi"]), "a message has no role, or one that is not"),
-        (row(messages=[{"role": "developer", "content": "x"}]), "a message has no role, or one that is not"),
-        (row(answer={"content": " ", "thinking": "Hm."}), "answer has neither content nor tool_calls"),
-        (row(answer={"tool_calls": [{"function": {"name": ""}}]}), "a tool call has no name, or arguments that are no"),
+        (
+            row(messages=[{"role": "developer", "content": "x"}]),
+            "a message has no role, or one that is not",
+        ),
+        (
+            row(answer={"content": " ", "thinking": "Hm."}),
+            "answer has neither content nor tool_calls",
+        ),
+        (
+            row(answer={"tool_calls": [{"function": {"name": ""}}]}),
+            "a tool call has no name, or arguments that are no",
+        ),
         (
             row(answer={"tool_calls": [{"name": "f", "arguments": "[1]"}]}),
             "a tool call has no name, or arguments that are",
         ),
-        (row(answer={"tool_calls": ["f"]}), "a tool call has no name, or arguments that are no JSON object"),
-        (row(answer={"tool_calls": "f()"}), "a tool call has no name, or arguments that are no JSON object"),
+        (
+            row(answer={"tool_calls": ["f"]}),
+            "a tool call has no name, or arguments that are no JSON object",
+        ),
+        (
+            row(answer={"tool_calls": "f()"}),
+            "a tool call has no name, or arguments that are no JSON object",
+        ),
         (row(answer={"content": ["x"]}), "content is no text"),
         (row(messages=[{"role": "user", "content": [{}]}]), "content is no text"),
         (row(answer={"content": "x", "thinking": 1}), "thinking is no text"),
@@ -99,7 +123,10 @@ def test_bad_lines_are_named_with_what_is_wrong(read, bad, expected):
 def test_all_bad_lines_are_named_at_once(read):
     with pytest.raises(ValueError) as error:
         read("{", row(), "{", "{", "{", row(answer={}), "", "{")
-    assert str(error.value).splitlines() == ["line 1, 3-5, 8: no JSON", "line 6: answer is no object, or empty"]
+    assert str(error.value).splitlines() == [
+        "line 1, 3-5, 8: no JSON",
+        "line 6: answer is no object, or empty",
+    ]
 
 
 def test_a_conversion_that_fails_counts_as_a_bad_line(tmp_path):
@@ -110,7 +137,10 @@ def test_a_conversion_that_fails_counts_as_a_bad_line(tmp_path):
 
 
 def test_what_is_written_is_read(tmp_path):
-    history = [{"role": "system", "content": "Policy."}, {"role": "assistant", "content": "<think>\nA\n</think>\n\nB"}]
+    history = [
+        {"role": "system", "content": "Policy."},
+        {"role": "assistant", "content": "<think>\nA\n</think>\n\nB"},
+    ]
     said = [
         {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nHello.", "tool_calls": [CALL]},
         {"role": "assistant", "content": "größer"},
@@ -120,7 +150,9 @@ def test_what_is_written_is_read(tmp_path):
     path = tmp_path / "new" / "turns.jsonl"
     assert write_turns(path, [("mock_1", played, [(history, message) for message in said])]) == 3
     tools = environment.agent_schemas("mock", True, True)
-    assert read_turns(path, lambda turn: turn) == [Turn(history, tools, message) for message in said]
+    assert read_turns(path, lambda turn: turn) == [
+        Turn(history, tools, message) for message in said
+    ]
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["answer"]["thinking"] for row in rows] == ["Hm.", None, None]
     assert [row["answer"]["content"] for row in rows] == ["Hello.", "größer", ""]

@@ -30,11 +30,22 @@ def run(model, turns, tmp_path_factory) -> tuple[Path, str]:
     fileroot = tmp_path_factory.mktemp("runs")
     command = [
         *(sys.executable, "examples/tau2/sft.py", "--config", "examples/tau2/config_sft_cpu.yaml"),
-        *("experiment_name=test", "trial_name=sft", f"cluster.fileroot={fileroot}", f"actor.path={model}"),
-        *(f"total_train_epochs={EPOCHS}", f"train_dataset.path={turns}", "train_dataset.batch_size=5"),
+        *(
+            "experiment_name=test",
+            "trial_name=sft",
+            f"cluster.fileroot={fileroot}",
+            f"actor.path={model}",
+        ),
+        *(
+            f"total_train_epochs={EPOCHS}",
+            f"train_dataset.path={turns}",
+            "train_dataset.batch_size=5",
+        ),
         f"valid_dataset={{path: {turns}, type: sft, batch_size: 4}}",
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
     assert processes_of(fileroot) == []
@@ -43,12 +54,17 @@ def run(model, turns, tmp_path_factory) -> tuple[Path, str]:
 
 @pytest.fixture(scope="module")
 def checkpoint(run) -> Path:
-    return Path(next(line.split()[-1] for line in run[1].splitlines() if line.startswith("checkpoint ")))
+    return Path(
+        next(line.split()[-1] for line in run[1].splitlines() if line.startswith("checkpoint "))
+    )
 
 
 def loss(folder: Path, turns: Path) -> float:
     """Mean negative log-likelihood of the answers' tokens in nats, by transformers, one turn at a time."""
-    network, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    network, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder),
+    )
     total = tokens = 0.0
     for sample in load_samples(turns, tokenizer):
         ids, mask = sample["input_ids"], sample["loss_mask"]

@@ -41,15 +41,23 @@ def slurm(tmp_path_factory):
     (folder / "bin").mkdir()
     (folder / "bin/singularity").write_text(SINGULARITY)
     (folder / "bin/singularity").chmod(0o755)
-    paths = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "SINGULARITY_LOG": f"{folder}/singularity.log"}
+    paths = {
+        "PATH": f"{folder}/bin:{os.environ['PATH']}",
+        "SINGULARITY_LOG": f"{folder}/singularity.log",
+    }
     with cluster(folder / "cluster") as variables:
         yield {**os.environ, **paths, **variables}
 
 
-def launch(slurm: dict[str, str], fileroot: Path, container: str, *overrides: str) -> subprocess.Popen:
+def launch(
+    slurm: dict[str, str], fileroot: Path, container: str, *overrides: str
+) -> subprocess.Popen:
     options = (
         *("scheduler.type=slurm", "cluster.n_nodes=2", *overrides),
-        *(f"actor.scheduling_spec[0].{option}" for option in (f"container_type={container}", f"mount={ROOT}:{ROOT}")),
+        *(
+            f"actor.scheduling_spec[0].{option}"
+            for option in (f"container_type={container}", f"mount={ROOT}:{ROOT}")
+        ),
     )
     return start(command(fileroot, *options), fileroot / "printed", env=slurm)
 
@@ -64,20 +72,27 @@ def emptied(slurm: dict[str, str]) -> bool:
 
 
 def test_two_steps_on_two_nodes_in_containers(slurm, model, tmp_path):
-    process = launch(slurm, tmp_path, "apptainer", f"total_train_steps={STEPS}", f"actor.path={model}")
+    process = launch(
+        slurm, tmp_path, "apptainer", f"total_train_steps={STEPS}", f"actor.path={model}"
+    )
     assert process.wait(PATIENCE) == 0, (tmp_path / "printed").read_text()
     folder = folder_of(tmp_path)
     assert [json.loads(line)["step"] for line in (folder / "statistics.jsonl").open()] == [1, 2]
     assert list(folder.glob("generated/train/*/*.json")) and (folder / "report.html").exists()
     assert list(tmp_path.glob("checkpoints/*/test/trial/default/epoch*/model*.safetensors"))
     jobs = ask(slurm, "scontrol", "show", "jobs", "--oneliner")
-    assert dict(re.findall(r"JobName=test_trial:(\S+) .* NodeList=(\S+)", jobs)) == {"actor": "n1", "rollout": "n2"}
+    assert dict(re.findall(r"JobName=test_trial:(\S+) .* NodeList=(\S+)", jobs)) == {
+        "actor": "n1",
+        "rollout": "n2",
+    }
     assert emptied(slurm)
     contained = Path(slurm["SINGULARITY_LOG"]).read_text().split()
     assert contained.count(f"{ROOT}:{ROOT}") == 2
 
 
-def test_a_drained_node_goes_on_and_a_cancelled_job_ends_the_run_without_a_container(slurm, model, tmp_path):
+def test_a_drained_node_goes_on_and_a_cancelled_job_ends_the_run_without_a_container(
+    slurm, model, tmp_path
+):
     process = launch(slurm, tmp_path, "none", "total_train_steps=1000", f"actor.path={model}")
     output = tmp_path / "printed"
     wait_for("step 1/", process, output)
@@ -87,5 +102,7 @@ def test_a_drained_node_goes_on_and_a_cancelled_job_ends_the_run_without_a_conta
     ask(slurm, "scancel", job)
     assert process.wait(180) not in (0, 124), output.read_text()
     failed = output.read_text().partition("The run failed: ")[2]
-    assert re.search(rf"job {job}\b.*CANCELLED", failed, re.IGNORECASE)  # by AReaL, or, where that would wait, by us
+    assert re.search(
+        rf"job {job}\b.*CANCELLED", failed, re.IGNORECASE
+    )  # by AReaL, or, where that would wait, by us
     assert emptied(slurm)

@@ -35,7 +35,11 @@ def run(model, tmp_path_factory) -> tuple[Path, str]:
             "eval_gconfig.n_samples=2",
         ),
     )
-    trackers = ("wandb.mode=offline", "trackio.mode=local", f"tensorboard.path={fileroot}/tensorboard")
+    trackers = (
+        "wandb.mode=offline",
+        "trackio.mode=local",
+        f"tensorboard.path={fileroot}/tensorboard",
+    )
     process = subprocess.Popen(
         command(fileroot, *options, *(f"stats_logger.{tracker}" for tracker in trackers)),
         cwd=ROOT,
@@ -43,7 +47,9 @@ def run(model, tmp_path_factory) -> tuple[Path, str]:
             **os.environ,
             "TRACKIO_DIR": f"{fileroot}/trackio",
             "HOME": str(fileroot),  # nobody is logged in there
-            **dict.fromkeys(("TAU2_PROXY_ADMIN_API_KEY", "SWANLAB_API_KEY", "TAU2_USER_LLM_API_KEY"), KEY),
+            **dict.fromkeys(
+                ("TAU2_PROXY_ADMIN_API_KEY", "SWANLAB_API_KEY", "TAU2_USER_LLM_API_KEY"), KEY
+            ),
         },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -76,7 +82,9 @@ def test_the_steps_ran_and_were_reported(run, statistics):
     for step in range(1, STEPS + 1):
         assert f"step {step}/{STEPS} | reward " in run[1]
     for line, place in zip(
-        run[1].splitlines()[-4:], ("generated", "statistics.jsonl", "checkpoint", "report"), strict=True
+        run[1].splitlines()[-4:],
+        ("generated", "statistics.jsonl", "checkpoint", "report"),
+        strict=True,
     ):
         assert Path(line.split()[-1]).exists() and place in line
 
@@ -94,7 +102,9 @@ def test_rollout_and_recomputed_logprobs_agree_on_policy(statistics):
 
 def test_weights_changed_at_every_step_and_were_served(run, model, trajectories):
     """Every checkpoint differs from the one before, and with each the next step's episodes were played."""
-    saved = sorted(run[0].glob("checkpoints/**/model*.safetensors"), key=lambda path: path.stat().st_mtime)
+    saved = sorted(
+        run[0].glob("checkpoints/**/model*.safetensors"), key=lambda path: path.stat().st_mtime
+    )
     weights = [load_file(path) for path in (model / "model.safetensors", *saved)]
     assert len(weights) == STEPS + 1
     for before, after in pairwise(weights):
@@ -113,7 +123,9 @@ def test_trajectories_agree_with_the_rewards(statistics, trajectories):
     mean = sum(info.reward for info in first) / len(first)
     assert statistics[0]["rollout/episode/reward"] == pytest.approx(mean, abs=1e-6)
     groups = Counter((info.is_eval, info.group, info.task_id) for info in trajectories)
-    assert len({group[:2] for group in groups}) == len(groups) and set(groups.values()) <= set(range(1, 9))
+    assert len({group[:2] for group in groups}) == len(groups) and set(groups.values()) <= set(
+        range(1, 9)
+    )
     for info in trajectories:
         assert info.reward == info.simulation.reward_info.reward
         assert sum(info.rewards.values()) == pytest.approx(
@@ -132,10 +144,19 @@ def test_validation_plays_every_task_once_per_sample_and_is_counted_apart(statis
 
 def test_the_report_shows_every_curve_and_episode(folder, trajectories):
     page = (folder / "report.html").read_text()
-    data = json.loads(page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0])
+    data = json.loads(
+        page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
+    )
     assert len(data["rows"]) == len(trajectories)
     assert [chart["title"] for chart in data["charts"]] == [
-        *("Reward", "Solved", "Why training episodes ended", "Length", "Tokens", "Seconds by phase"),
+        *(
+            "Reward",
+            "Solved",
+            "Why training episodes ended",
+            "Length",
+            "Tokens",
+            "Seconds by phase",
+        ),
         *("Gradient norm", "KL divergence"),
     ]
     assert [trace["name"] for trace in data["charts"][0]["data"]] == ["train", "eval"]
@@ -145,14 +166,26 @@ def test_trackers_have_the_statistics_and_no_key(run, folder, statistics):
     """Weights & Biases offline, trackio and TensorBoard, without a login."""
     (database,) = run[0].glob("trackio/*.db")
     with sqlite3.connect(database) as connection:
-        logged = [json.loads(metrics) for (metrics,) in connection.execute("SELECT metrics FROM metrics ORDER BY step")]
-    for name in ("rollout/episode/reward", "rollout/termination/agent_stop", "ppo_actor/update/grad_norm"):
-        assert [row[name] for row in logged] == pytest.approx([record[name] for record in statistics])
+        logged = [
+            json.loads(metrics)
+            for (metrics,) in connection.execute("SELECT metrics FROM metrics ORDER BY step")
+        ]
+    for name in (
+        "rollout/episode/reward",
+        "rollout/termination/agent_stop",
+        "ppo_actor/update/grad_norm",
+    ):
+        assert [row[name] for row in logged] == pytest.approx(
+            [record[name] for record in statistics]
+        )
     (offline,) = folder.glob("wandb/offline-run-*/*.wandb")
     (events,) = run[0].glob("tensorboard/events*")
     for file in (offline, events):
         assert b"eval-rollout/episode/solved" in file.read_bytes()
-    for file in (offline, database):  # they have the config, in which the proxy's key is the one that nothing uses
+    for file in (
+        offline,
+        database,
+    ):  # they have the config, in which the proxy's key is the one that nothing uses
         assert b"areal-admin-key" in file.read_bytes()
 
 
@@ -172,18 +205,27 @@ def test_the_proxy_obeys_one_key_and_ctrl_c_ends_every_process(model, tmp_path):
         env={**os.environ, "TAU2_PROXY_ADMIN_API_KEY": KEY},
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # whatever these tests run under
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # whatever these tests run under
     )
     for line in process.stdout:
         if line.startswith("step 1/"):  # the proxy is there
             break
     commands = [other.info["cmdline"] for other in processes_of(tmp_path)]
     assert commands and KEY not in str(commands)
-    workers = [other.environ() for other in processes_of(tmp_path) if "train.py" not in str(other.info["cmdline"])]
+    workers = [
+        other.environ()
+        for other in processes_of(tmp_path)
+        if "train.py" not in str(other.info["cmdline"])
+    ]
     assert workers and KEY not in str(workers)
     proxy = next(words for words in commands if "proxy-rollout" in words)
     url = f"http://{gethostip()}:{proxy[proxy.index('--port') + 1]}/grant_capacity"
-    answers = [httpx.post(url, headers={"Authorization": f"Bearer {key}"}) for key in ("areal-admin-key", KEY)]
+    answers = [
+        httpx.post(url, headers={"Authorization": f"Bearer {key}"})
+        for key in ("areal-admin-key", KEY)
+    ]
     assert [answer.status_code for answer in answers] == [403, 200]
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130

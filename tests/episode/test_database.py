@@ -69,7 +69,10 @@ class ShopTools(ToolKitBase):
 
 
 def shop() -> Shop:
-    items = {"car": Item(name="car", parts={"wheel": Item(name="wheel")}, tags=["new"]), "toy": Item(name="toy")}
+    items = {
+        "car": Item(name="car", parts={"wheel": Item(name="wheel")}, tags=["new"]),
+        "toy": Item(name="toy"),
+    }
     parts = [Item(name="bolt"), Item(name="nut")]
     return Shop(items=items, stock={"car": 2}, owner=Item(name="Ann"), log=["opened"], parts=parts)
 
@@ -120,7 +123,12 @@ def test_everything_else_is_private_too(frozen):
 
 def test_copies_have_the_types_of_the_original(frozen):
     car = frozen.view().items["car"]
-    assert type(car) is Item and type(car.parts) is dict and type(car.tags) is list and car.colour is Colour.RED
+    assert (
+        type(car) is Item
+        and type(car.parts) is dict
+        and type(car.tags) is list
+        and car.colour is Colour.RED
+    )
     assert car == shop().items["car"]
     searched = next(iter(frozen.view().items.values()))
     assert isinstance(searched, Item) and searched.model_dump() == car.model_dump()
@@ -145,18 +153,28 @@ def test_hashes_are_equal_when_contents_are(frozen):
 
     unchanged = after(lambda db: None)
     assert after(lambda db: db.items["car"]) == unchanged, "looking is not changing"
-    assert after(lambda db: (db.items.pop("toy"), db.items.update(toy=Item(name="toy")))) == unchanged
+    assert (
+        after(lambda db: (db.items.pop("toy"), db.items.update(toy=Item(name="toy")))) == unchanged
+    )
     assert after(lambda db: db.items.update(new=Item(name="new"))) != unchanged
-    assert after(lambda db: (db.items.update(new=Item(name="new")), db.items.pop("new"))) == unchanged
+    assert (
+        after(lambda db: (db.items.update(new=Item(name="new")), db.items.pop("new"))) == unchanged
+    )
     assert after(lambda db: db.items.pop("toy")) != unchanged
-    assert after(lambda db: setattr(db.items["car"], "price", 1)) != unchanged, "1 and 1.0 are not the same to tau2"
+    assert after(lambda db: setattr(db.items["car"], "price", 1)) != unchanged, (
+        "1 and 1.0 are not the same to tau2"
+    )
     assert after(lambda db: db.stock.update(car=1)) != unchanged
     assert after(lambda db: setattr(db.owner, "price", 2.0)) != unchanged
     assert after(lambda db: (list(db.parts), db.parts[1])) == unchanged
     assert after(lambda db: setattr(db.parts[1], "price", 1)) != unchanged
     assert after(lambda db: db.parts.append(Item(name="bolt"))) != unchanged
     assert after(lambda db: db.parts.pop()) != after(lambda db: db.parts.pop(0)) != unchanged
-    assert after(lambda db: db.parts.append(db.parts.pop(0))) == after(lambda db: db.parts.reverse()) != unchanged
+    assert (
+        after(lambda db: db.parts.append(db.parts.pop(0)))
+        == after(lambda db: db.parts.reverse())
+        != unchanged
+    )
     assert after(lambda db: (db.parts.append(Item(name="nut")), db.parts.pop(1))) == unchanged
     assert after(lambda db: db.items.pop("toy")) == after(lambda db: db.items.pop("toy"))
 
@@ -178,7 +196,14 @@ def test_update_db_is_tau2s(frozen):
         lambda t: (t.pop("car").name, list(t), len(t), "car" in t),
         lambda t: (t.update(new=t["car"]), list(t), len(t), [key for key, _ in t.items()]),
         lambda t: (t.pop("car"), t.update(car=None), list(t), len(t), "car" in t, t["car"]),
-        lambda t: (t.update(a=1), t.update(b=2), t.pop("a"), t.update(a=3), list(t.items())[2:], len(t)),
+        lambda t: (
+            t.update(a=1),
+            t.update(b=2),
+            t.pop("a"),
+            t.update(a=3),
+            list(t.items())[2:],
+            len(t),
+        ),
         lambda t: ([item.name for item in t.values()], list(t.keys()), list(reversed(list(t)))),
         lambda t: (t.setdefault("car", None).name, t.setdefault("new", 1), len(t), t == t),
         lambda t: (t.clear(), len(t), list(t), bool(t)),
@@ -191,9 +216,21 @@ def test_a_table_view_behaves_like_a_dict(frozen, use: Callable):
 @pytest.mark.parametrize(
     "use",
     [
-        lambda x: (len(x), [item.name for item in x], x[0].name, x[-1].name, [item.name for item in x[:1]]),
+        lambda x: (
+            len(x),
+            [item.name for item in x],
+            x[0].name,
+            x[-1].name,
+            [item.name for item in x[:1]],
+        ),
         lambda x: (x.append(Item(name="new")), x.pop(0).name, [item.name for item in x], len(x)),
-        lambda x: (x.insert(0, 1), x.remove(1), x.index(x[1]), [item.name for item in reversed(x)], x[0] in x),
+        lambda x: (
+            x.insert(0, 1),
+            x.remove(1),
+            x.index(x[1]),
+            [item.name for item in reversed(x)],
+            x[0] in x,
+        ),
         lambda x: (x.clear(), len(x), bool(x)),
     ],
 )
@@ -213,7 +250,9 @@ def test_missing_keys_and_deleted_keys_raise(frozen):
 
 def test_a_view_costs_what_it_touches():
     """Of a database of any size: nothing is copied before it is looked up, and what is looked up is copied once."""
-    frozen = FrozenDB(shop().model_copy(update={"items": {str(number): Item(name="x") for number in range(1000)}}))
+    frozen = FrozenDB(
+        shop().model_copy(update={"items": {str(number): Item(name="x") for number in range(1000)}})
+    )
     table = frozen.view().items
     assert table["7"] is table["7"] and len(table._own) == 1
     assert len(contents_of(frozen)) == 1000 and len(table._own) == 1

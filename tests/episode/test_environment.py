@@ -21,7 +21,9 @@ from tests.calls import KINDS, base_tasks, contents, random_calls, stock
 
 def outcome(env: Environment, call: ToolCall) -> tuple:
     message = env.get_response(call)
-    return re.sub(r"\bB[0-9a-f]{8}\b", "<bill>", message.content), message.error  # telecom opens bills under random ids
+    return re.sub(
+        r"\bB[0-9a-f]{8}\b", "<bill>", message.content
+    ), message.error  # telecom opens bills under random ids
 
 
 def hashes(env: Environment) -> tuple:
@@ -83,11 +85,17 @@ def test_no_tool_writes_that_tau2_marks_as_reading(domain, solo_mode):
 
 @pytest.mark.parametrize("domain, solo_mode", KINDS)
 def test_initial_states_are_tau2s(domain, solo_mode):
-    states = [task.initial_state for task in base_tasks(domain, solo_mode) if task.initial_state is not None]
+    states = [
+        task.initial_state
+        for task in base_tasks(domain, solo_mode)
+        if task.initial_state is not None
+    ]
     for state in states:
         theirs, mine = stock(domain, solo_mode), make_environment(domain, solo_mode)
         for env in (theirs, mine):
-            env.set_state(state.initialization_data, state.initialization_actions, state.message_history or [])
+            env.set_state(
+                state.initialization_data, state.initialization_actions, state.message_history or []
+            )
         assert contents(mine) == contents(theirs)
     assert states or domain in ("airline", "retail")
 
@@ -100,9 +108,15 @@ def test_a_database_file_replaces_the_domains_and_is_read_once(tmp_path):
     first = make_environment("mock", db_path=str(path))
     path.unlink()
     second = make_environment("mock", True, db_path=str(path))
-    assert contents(first) == contents(second) == [stock("mock").tools.db.model_validate(db).model_dump()]
+    assert (
+        contents(first)
+        == contents(second)
+        == [stock("mock").tools.db.model_validate(db).model_dump()]
+    )
     assert len(contents(make_environment("mock"))[0]["users"]) == 1
-    assert environment.register_environment("mock", db_path=str(path)) != environment.register_environment("mock")
+    assert environment.register_environment(
+        "mock", db_path=str(path)
+    ) != environment.register_environment("mock")
 
 
 def test_tasks_are_parsed_once():
@@ -116,7 +130,9 @@ def test_data_of_another_checkout(tmp_path):
     policy.write_text("Be kind.")
     script = "from examples.tau2.episode import environment as e; print(e.make_environment('mock').get_policy())"
     variables = {**os.environ, "TAU2_DATA_DIR": str(tmp_path / "data")}
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=variables, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=variables, check=True
+    )
     assert run.stdout.strip() == "Be kind."
 
 
@@ -124,7 +140,10 @@ def test_thinking_tool_is_answered_without_a_trace():
     for domain in environment.DOMAINS:
         env = make_environment(domain, thinking_tool=True)
         before = env.get_db_hash()
-        assert outcome(env, ToolCall(id="x", name="think", arguments={"thought": "hm"})) == ("", False)
+        assert outcome(env, ToolCall(id="x", name="think", arguments={"thought": "hm"})) == (
+            "",
+            False,
+        )
         assert env.get_db_hash() == before == make_environment(domain).get_db_hash()
         names = {tool.name for tool in environment.agent_tools(domain, thinking_tool=True)}
         assert names - {tool.name for tool in environment.agent_tools(domain)} == {"think"}

@@ -16,7 +16,12 @@ TASK = {"task_id": "create_task_1"}
 def talk(user_answers, **econfig) -> Tau2RunInfo:
     """A conversation in the mock domain over real HTTP on both sides."""
     with LLMServer(in_turn(say("All done."))) as agent, LLMServer(in_turn(*user_answers)) as user:
-        config = {"domain": "mock", "user_llm": "openai/user", "user_llm_base_url": user.base_url, **econfig}
+        config = {
+            "domain": "mock",
+            "user_llm": "openai/user",
+            "user_llm_base_url": user.base_url,
+            **econfig,
+        }
         info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
         info.user_requests, info.agent_requests = user.requests, agent.requests
         return info
@@ -36,17 +41,34 @@ def talk(user_answers, **econfig) -> Tau2RunInfo:
         b'{"choices": [',
         {"object": "error"},
     ],
-    ids=["closed", "429", "500", "503", "empty", "thinking only", "nothing", "cut call", "cut body", "no completion"],
+    ids=[
+        "closed",
+        "429",
+        "500",
+        "503",
+        "empty",
+        "thinking only",
+        "nothing",
+        "cut call",
+        "cut body",
+        "no completion",
+    ],
 )
 def test_a_faulty_user_llm_is_asked_again_and_the_agent_is_untouched(fault):
     info = talk([fault, fault, say("Hello"), say("###STOP###")])
-    assert (info.termination, len(info.agent_requests), len(info.user_requests)) == ("user_stop", 1, 4)
+    assert (info.termination, len(info.agent_requests), len(info.user_requests)) == (
+        "user_stop",
+        1,
+        4,
+    )
     assert info.user_lost_seconds > 0
     assert [message.content for message in info.simulation.messages][1] == "Hello"
 
 
 def test_an_empty_answer_at_temperature_0_is_not_asked_for_again_at_temperature_0():
-    info = talk([say(""), say("Hello"), say("###STOP###")], user_llm_args={"temperature": 0.0, "top_k": 5})
+    info = talk(
+        [say(""), say("Hello"), say("###STOP###")], user_llm_args={"temperature": 0.0, "top_k": 5}
+    )
     assert [request["temperature"] for request in info.user_requests] == [0.0, 1.0, 0.0]
     assert info.user_requests[0]["top_k"] == 5 and info.user_requests[0]["model"] == "user"
 
@@ -71,17 +93,30 @@ def test_a_user_llm_that_hangs_is_asked_again():
 
 
 def test_arguments_of_the_users_calls_reach_the_server():
-    with LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user, LLMServer(in_turn(say("Done."))) as agent:
+    with (
+        LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user,
+        LLMServer(in_turn(say("Done."))) as agent,
+    ):
         args = {
             "temperature": 0.3,
             "top_k": 5,
             "extra_body": {"min_p": 0.1},
             "extra_headers": {"Authorization": "Bearer x"},
         }
-        config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url, "user_llm_args": args}
+        config = {
+            "domain": "mock",
+            "user_llm": "u",
+            "user_llm_base_url": user.base_url,
+            "user_llm_args": args,
+        }
         asyncio.run(Tau2AgentWorkflow(config, {"top_p": 0.5}).play(TASK, agent.base_url, "key"))
     for request in user.requests:
-        assert (request["temperature"], request["top_k"], request["min_p"], request["key"]) == (0.3, 5, 0.1, "x")
+        assert (request["temperature"], request["top_k"], request["min_p"], request["key"]) == (
+            0.3,
+            5,
+            0.1,
+            "x",
+        )
         assert not {"extra_body", "extra_headers", "timeout"} & set(request)
     assert agent.requests[0]["top_p"] == 0.5
 
@@ -90,7 +125,12 @@ def test_a_user_llm_that_stays_down_rejects_the_episode_at_its_deadline():
     with pytest.raises(EpisodeRejected, match="user simulator used up the episode's deadline"):
         asyncio.run(
             Tau2AgentWorkflow(
-                {"domain": "mock", "user_llm": "u", "user_llm_base_url": "http://127.0.0.1:9/v1", "timeout": 1.5}
+                {
+                    "domain": "mock",
+                    "user_llm": "u",
+                    "user_llm_base_url": "http://127.0.0.1:9/v1",
+                    "timeout": 1.5,
+                }
             ).play(TASK, "http://127.0.0.1:9", "key")
         )
 
@@ -120,7 +160,10 @@ def test_calls_that_fail_now_and_then_are_one_line_a_minute(logged):
 
 
 def test_a_hosted_user_llm_goes_through_litellm():
-    with LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user, LLMServer(in_turn(say("Done."))) as agent:
+    with (
+        LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user,
+        LLMServer(in_turn(say("Done."))) as agent,
+    ):
         args = {"api_base": user.base_url, "api_key": "sk-test", "temperature": 0.3}
         config = {"domain": "mock", "user_llm": "openai/gpt-hosted", "user_llm_args": args}
         info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
@@ -130,9 +173,16 @@ def test_a_hosted_user_llm_goes_through_litellm():
 
 def test_keys_come_from_the_environment_and_go_nowhere_else(monkeypatch, tmp_path):
     monkeypatch.setenv("TAU2_USER_LLM_API_KEY", "sk-user-secret")
-    with LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user, LLMServer(in_turn(say("Done."))) as agent:
+    with (
+        LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user,
+        LLMServer(in_turn(say("Done."))) as agent,
+    ):
         config = {"domain": "mock", "user_llm": "openai/u", "user_llm_base_url": user.base_url}
-        asyncio.run(Tau2AgentWorkflow(config, output_dir=str(tmp_path)).run(TASK, agent.base_url, "sk-session-secret"))
+        asyncio.run(
+            Tau2AgentWorkflow(config, output_dir=str(tmp_path)).run(
+                TASK, agent.base_url, "sk-session-secret"
+            )
+        )
         assert {request["key"] for request in user.requests} == {"sk-user-secret"}
         assert {request["key"] for request in agent.requests} == {"sk-session-secret"}
     written = [path.read_text() for path in tmp_path.rglob("*.*")]
@@ -145,7 +195,12 @@ def test_a_hiccup_of_the_user_does_not_excuse_a_slow_agent():
         return say("Well.")
 
     with LLMServer(slow) as agent, LLMServer(in_turn((429, {}), say("Hello"), say("And?"))) as user:
-        config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url, "timeout": 8.0}
+        config = {
+            "domain": "mock",
+            "user_llm": "u",
+            "user_llm_base_url": user.base_url,
+            "timeout": 8.0,
+        }
         info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
     assert (info.reward, info.termination) == (0.0, "timeout") and info.user_lost_seconds > 0
 

@@ -2,7 +2,13 @@
 
 import pytest
 from openai.types.chat import ChatCompletion
-from tau2.data_model.message import AssistantMessage, MultiToolMessage, ToolCall, ToolMessage, UserMessage
+from tau2.data_model.message import (
+    AssistantMessage,
+    MultiToolMessage,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
 
 from examples.tau2.episode.messages import parse_tool_calls, strip_thinking, to_openai, to_utf8
 from tests.scripted import say
@@ -39,15 +45,29 @@ def test_each_side_sees_its_own_words_as_the_assistants():
 def test_tool_calls_and_their_answers():
     (entry,) = to_openai(UserMessage(role="user", tool_calls=[CALL]), speaker="user")
     assert entry["tool_calls"] == [
-        {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"where": "\\u00fc"}'}}
+        {
+            "id": "c1",
+            "type": "function",
+            "function": {"name": "look", "arguments": '{"where": "\\u00fc"}'},
+        }
     ]
     both = MultiToolMessage(role="tool", tool_messages=[ANSWER, ANSWER])
-    assert to_openai(both, speaker="user") == 2 * [{"role": "tool", "content": "nothing", "tool_call_id": "c1"}]
+    assert to_openai(both, speaker="user") == 2 * [
+        {"role": "tool", "content": "nothing", "tool_call_id": "c1"}
+    ]
 
 
 @pytest.mark.parametrize(
     "arguments",
-    ['{"a": ', "[1]", '"text"', '{"a": NaN}', '{"a": 1e999}', '{"a": "\\ud800"}', '{"a": ' + "[" * 40 + "]" * 40 + "}"],
+    [
+        '{"a": ',
+        "[1]",
+        '"text"',
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": "\\ud800"}',
+        '{"a": ' + "[" * 40 + "]" * 40 + "}",
+    ],
 )
 def test_arguments_that_are_no_object_of_sane_json(arguments):
     with pytest.raises(ValueError, match="tool call"):

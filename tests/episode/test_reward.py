@@ -18,8 +18,17 @@ from tau2.evaluator.evaluator import EvaluationType, evaluate_simulation
 
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.episode import environment
-from examples.tau2.episode.reward import evaluate, matched_actions
-from tests.calls import KINDS, altered, base_tasks, contents, expected_calls, random_calls, register_stock, stock
+from examples.tau2.episode.reward import evaluate_episode, matched_actions
+from tests.calls import (
+    KINDS,
+    altered,
+    base_tasks,
+    contents,
+    expected_calls,
+    random_calls,
+    register_stock,
+    stock,
+)
 from tests.scripted import ground_truth, replay, say
 
 Played = tuple[
@@ -40,15 +49,26 @@ def test_results_hashes_and_rewards_are_stock_tau2s(domain, solo_mode, tmp_path)
     compared, rewards = 0, set()
     for seed, task in enumerate(base_tasks(domain, solo_mode)):
         behaviours = list(behaviours_of(task, domain, solo_mode, seed))
-        theirs = [in_turn([play(stock(domain, solo_mode, db_path), task, calls)])[0] for calls in behaviours]
+        theirs = [
+            in_turn([play(stock(domain, solo_mode, db_path), task, calls)])[0]
+            for calls in behaviours
+        ]
         mine = in_turn(
-            play(environment.make_environment(domain, solo_mode, db_path=db_path), task, calls) for calls in behaviours
+            play(environment.make_environment(domain, solo_mode, db_path=db_path), task, calls)
+            for calls in behaviours
         )
-        for calls, (their_messages, _), (my_messages, _) in zip(behaviours, theirs, mine, strict=True):
+        for calls, (their_messages, _), (my_messages, _) in zip(
+            behaviours, theirs, mine, strict=True
+        ):
             assert my_messages == their_messages, (task.id, calls)
-            reward = evaluate(simulation(my_messages, task), task, domain, solo_mode, False, db_path)
+            reward = evaluate_episode(
+                simulation(my_messages, task), task, domain, solo_mode, False, db_path
+            )
             expected = evaluator(simulation(their_messages, task), task)
-            assert reward == expected or (expected is None and reward.reward == 0.0), (task.id, calls)
+            assert reward == expected or (expected is None and reward.reward == 0.0), (
+                task.id,
+                calls,
+            )
             compared += 1
             rewards.add(reward.reward)
         assert equalities(mine) == equalities(theirs), task.id
@@ -82,7 +102,9 @@ def play(env: Environment, task: Task, calls: list[ToolCall]) -> Generator[None,
         env.sync_tools()
         yield
     told = " ".join(task.evaluation_criteria.communicate_info or [])
-    messages.append(AssistantMessage(role="assistant", content=f"Done. {told if len(calls) % 2 else ''}"))
+    messages.append(
+        AssistantMessage(role="assistant", content=f"Done. {told if len(calls) % 2 else ''}")
+    )
     return messages, (env.get_db_hash(), env.get_user_db_hash())
 
 
@@ -100,7 +122,11 @@ def in_turn(plays: Iterable[Generator[None, None, Played]]) -> list[Played]:
 
 
 def equalities(played: list[Played]) -> list[tuple[bool, ...]]:
-    return [tuple(a == b for a, b in zip(one[1], other[1], strict=True)) for one in played for other in played]
+    return [
+        tuple(a == b for a, b in zip(one[1], other[1], strict=True))
+        for one in played
+        for other in played
+    ]
 
 
 def simulation(messages: list[Message], task: Task) -> SimulationRun:
@@ -120,7 +146,9 @@ def stock_reward(run: SimulationRun, task: Task, solo_mode: bool, domain: str) -
     try:
         return evaluate_simulation(run, task, EvaluationType.ALL, solo_mode, domain)
     except Exception as error:
-        assert "run_env_assertion" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        assert "run_env_assertion" in [
+            frame.name for frame in traceback.extract_tb(error.__traceback__)
+        ]
         return None
 
 
@@ -130,7 +158,9 @@ def cut_database(domain: str, folder: Path) -> str:
     text = json.dumps([task.model_dump(mode="json") for task in base_tasks(domain, False)])
     for _ in range(2):
         names = set(re.findall(r"[\w#-]+", text))
-        mentioned = {name: {key: table[key] for key in table if key in names} for name, table in db.items()}
+        mentioned = {
+            name: {key: table[key] for key in table if key in names} for name, table in db.items()
+        }
         text += json.dumps(mentioned)
     for name, table in mentioned.items():
         table |= {key: db[name][key] for key in list(db[name])[::40]}
@@ -149,9 +179,15 @@ def test_matched_actions_are_those_of_tau2s_own_check(domain):
         agent, user = ground_truth(task)
         del agent[len(agent) // 2 : len(agent) // 2 + number % 3]
         workflow.user_llm = replay(user)
-        info = asyncio.run(workflow.play_with(replay([*agent, say("Anything else?")] * 2), {"task_id": task.id}))
+        info = asyncio.run(
+            workflow.play_with(replay([*agent, say("Anything else?")] * 2), {"task_id": task.id})
+        )
         checks = info.simulation.reward_info.action_checks
-        assert info.actions_matched == pytest.approx(sum(check.action_match for check in checks) / len(checks)), task.id
-        assert matched_actions(task, info.simulation.messages).keys() <= {turn.completion_id for turn in info.turns}
+        assert info.actions_matched == pytest.approx(
+            sum(check.action_match for check in checks) / len(checks)
+        ), task.id
+        assert matched_actions(task, info.simulation.messages).keys() <= {
+            turn.completion_id for turn in info.turns
+        }
         found.add(round(info.actions_matched, 2))
     assert 1.0 in found and len(found) > 3

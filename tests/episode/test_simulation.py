@@ -14,30 +14,40 @@ from tau2.user.user_simulator import DummyUser, UserSimulator
 
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
-from examples.tau2.episode.reward import evaluate
+from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
 from tests.calls import KINDS, base_tasks, register_stock, stock
 from tests.scripted import ground_truth, replay, say
 
 
-def theirs(domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits) -> tuple[SimulationRun, float]:
+def theirs(
+    domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits
+) -> tuple[SimulationRun, float]:
     """tau2's own way, with `litellm.completion` scripted: agent and user are told apart by the model's name."""
     queues = {"agent": iter(agent_says), "user": iter(user_says)}
     monkeypatch.setattr(
-        tau2.utils.llm_utils, "completion", lambda model, **_: litellm.ModelResponse(**next(queues[model]))
+        tau2.utils.llm_utils,
+        "completion",
+        lambda model, **_: litellm.ModelResponse(**next(queues[model])),
     )
     env = stock(domain, solo_mode)
     user_tools = env.get_user_tools() if env.user_tools else None
     if solo_mode:
-        agent = LLMSoloAgent(env.get_tools() + (user_tools or []), env.get_policy(), task, llm="agent")
+        agent = LLMSoloAgent(
+            env.get_tools() + (user_tools or []), env.get_policy(), task, llm="agent"
+        )
         user = DummyUser(tools=user_tools, instructions=str(task.user_scenario), llm="user")
     else:
         agent = LLMAgent(env.get_tools(), env.get_policy(), llm="agent")
         user = UserSimulator(tools=user_tools, instructions=str(task.user_scenario), llm="user")
     run = Orchestrator(domain, agent, user, env, task, solo_mode=solo_mode, **limits).run()
     try:
-        return run, evaluate_simulation(run, task, EvaluationType.ALL, solo_mode, register_stock(domain)).reward
-    except ValueError as error:  # an assertion on a task that was never created, which we count as not met
+        return run, evaluate_simulation(
+            run, task, EvaluationType.ALL, solo_mode, register_stock(domain)
+        ).reward
+    except (
+        ValueError
+    ) as error:  # an assertion on a task that was never created, which we count as not met
         assert str(error) == "Task task_2 not found"
         return run, 0.0
 
@@ -47,14 +57,20 @@ def ours(domain, task, solo_mode, agent_says, user_says, **limits) -> tuple[Simu
     episode = AsyncOrchestrator(config, task, replay(agent_says), replay(user_says))
     asyncio.run(episode.converse())
     run = episode.simulation_run()
-    return run, evaluate(run, task, domain, solo_mode, thinking_tool=False).reward
+    return run, evaluate_episode(run, task, domain, solo_mode, thinking_tool=False).reward
 
 
-def assert_same(domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits) -> SimulationRun:
-    expected, expected_reward = theirs(domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits)
+def assert_same(
+    domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits
+) -> SimulationRun:
+    expected, expected_reward = theirs(
+        domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits
+    )
     run, reward = ours(domain, task, solo_mode, agent_says, user_says, **limits)
     assert run.messages == expected.messages
-    assert [message.turn_idx for message in run.messages] == [message.turn_idx for message in expected.messages]
+    assert [message.turn_idx for message in run.messages] == [
+        message.turn_idx for message in expected.messages
+    ]
     assert run.termination_reason == expected.termination_reason
     assert reward == expected_reward
     return run
@@ -69,12 +85,20 @@ def test_every_base_task_as_tau2_plays_it(domain, solo_mode, monkeypatch):
         agent, user = ground_truth(task, solo_mode)
         if number % 3 == 1:
             actions = [turn for turn in agent[:-1] if "tool_calls" in turn["choices"][0]["message"]]
-            agent = [turn for turn in agent if turn not in variations.sample(actions, min(1, len(actions)))]
+            agent = [
+                turn
+                for turn in agent
+                if turn not in variations.sample(actions, min(1, len(actions)))
+            ]
         if number % 3 == 2:
             faults = [
                 say(None, ("no_such_tool", {"x": 1})),
                 say("Let me see.", ("transfer_to_human_agents", {"summary": "s"})),
-                say(None, ("transfer_to_human_agents", {}), ("transfer_to_human_agents", {"summary": "s"})),
+                say(
+                    None,
+                    ("transfer_to_human_agents", {}),
+                    ("transfer_to_human_agents", {"summary": "s"}),
+                ),
             ]
             agent[0:0] = variations.sample(faults, 2)
         run = assert_same(domain, task, solo_mode, agent, user, monkeypatch)
@@ -85,7 +109,11 @@ def test_every_base_task_as_tau2_plays_it(domain, solo_mode, monkeypatch):
 @pytest.mark.parametrize("max_steps", [1, 2, 3, 7])
 @pytest.mark.parametrize("domain, solo_mode", [("mock", False), ("mock", True), ("telecom", False)])
 def test_max_steps_as_tau2_counts_them(domain, solo_mode, max_steps, monkeypatch):
-    task = environment.find_task(domain, "create_task_1") if domain == "mock" else base_tasks(domain, False)[0]
+    task = (
+        environment.find_task(domain, "create_task_1")
+        if domain == "mock"
+        else base_tasks(domain, False)[0]
+    )
     endless = [say(None, ("transfer_to_human_agents", {"summary": str(i)})) for i in range(9)]
     agent, user = endless, [say(f"And {i}?") for i in range(9)]
     run = assert_same(domain, task, solo_mode, agent, user, monkeypatch, max_steps=max_steps)
@@ -95,14 +123,21 @@ def test_max_steps_as_tau2_counts_them(domain, solo_mode, max_steps, monkeypatch
 @pytest.mark.parametrize("solo_mode", [False, True])
 def test_too_many_errors_as_tau2_counts_them(solo_mode, monkeypatch):
     task = environment.find_task("mock", "create_task_1")
-    agent = [say(None, *[("create_task", {"user_id": "nobody", "title": "t"})] * 3) for _ in range(9)]
+    agent = [
+        say(None, *[("create_task", {"user_id": "nobody", "title": "t"})] * 3) for _ in range(9)
+    ]
     run = assert_same("mock", task, solo_mode, agent, [say("Hello")], monkeypatch)
     assert run.termination_reason.value == "too_many_errors"
 
 
 def test_tool_calls_of_the_user_and_premature_stops(monkeypatch):
     task = base_tasks("telecom", False)[0]
-    user = [say("Hi"), say(None, ("check_status_bar", {}), ("no_such_tool", {})), say("So?"), say("###TRANSFER###")]
+    user = [
+        say("Hi"),
+        say(None, ("check_status_bar", {}), ("no_such_tool", {})),
+        say("So?"),
+        say("###TRANSFER###"),
+    ]
     agent = [say("Check your status bar."), say("I see.")]
     run = assert_same("telecom", task, False, agent, user, monkeypatch)
     assert run.termination_reason.value == "user_stop"
@@ -123,8 +158,13 @@ def test_histories_hold_what_each_side_may_see():
         return record
 
     task = base_tasks("telecom", False)[0]
-    agent = recorded("agent", [say("Check."), say(None, ("get_details_by_id", {"id": "L1001"})), say("I see.")])
-    user = recorded("user", [say("Hi"), say(None, ("check_status_bar", {})), say("Bars: none."), say("###STOP###")])
+    agent = recorded(
+        "agent", [say("Check."), say(None, ("get_details_by_id", {"id": "L1001"})), say("I see.")]
+    )
+    user = recorded(
+        "user",
+        [say("Hi"), say(None, ("check_status_bar", {})), say("Bars: none."), say("###STOP###")],
+    )
     episode = AsyncOrchestrator(Tau2EnvConfig(domain="telecom"), task, agent, user)
     asyncio.run(episode.converse())
     assert [m["role"] for m in requests["agent"][-1]] == [

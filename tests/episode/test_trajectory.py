@@ -11,7 +11,7 @@ from tau2.data_model.simulation import SimulationRun
 
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
-from examples.tau2.episode.reward import completion_rewards, evaluate, shaped_reward
+from examples.tau2.episode.reward import completion_rewards, evaluate_episode, shaped_reward
 from examples.tau2.episode.simulation import AgentTurn, AsyncOrchestrator
 from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
 from examples.tau2.utils import Tau2RunInfo as handed_on
@@ -24,13 +24,29 @@ def played(agent_says: list[dict], task_id="create_task_1", **fields) -> Tau2Run
     episode = AsyncOrchestrator(config, task, replay(agent_says), None)
     asyncio.run(episode.converse())
     run = episode.simulation_run()
-    run.reward_info = evaluate(run, task, "mock", True, False)
+    run.reward_info = evaluate_episode(run, task, "mock", True, False)
     reward = run.reward_info.reward
     known = {
-        **{"domain": "mock", "task_id": task_id, "solo_mode": True, "is_eval": False, "weight_version": 3},
+        **{
+            "domain": "mock",
+            "task_id": task_id,
+            "solo_mode": True,
+            "is_eval": False,
+            "weight_version": 3,
+        },
         **{"reward": reward, "rewards": completion_rewards(episode.agent.turns, reward, 0.1)},
-        **{"failure": episode.failure, "steps": episode.step_count, "turns": episode.agent.turns, "simulation": run},
-        **{"user_prompt_tokens": 0, "user_completion_tokens": 0, "user_seconds": 0.0, "user_lost_seconds": 0.0},
+        **{
+            "failure": episode.failure,
+            "steps": episode.step_count,
+            "turns": episode.agent.turns,
+            "simulation": run,
+        },
+        **{
+            "user_prompt_tokens": 0,
+            "user_completion_tokens": 0,
+            "user_seconds": 0.0,
+            "user_lost_seconds": 0.0,
+        },
     }
     return Tau2RunInfo(**{**known, **fields})
 
@@ -40,22 +56,43 @@ def solved() -> Tau2RunInfo:
 
 
 def test_files_by_weight_version_train_apart_from_eval(tmp_path):
-    paths = [write_trajectory(info, tmp_path) for info in (solved(), played([say(None, ("done", {}))], is_eval=True))]
-    assert [path.parent.relative_to(tmp_path) for path in paths] == [Path("train/3"), Path("eval/3")]
-    assert sorted(path.suffix for path in tmp_path.rglob("*.*")) == [".json", ".json", ".txt", ".txt"]
+    paths = [
+        write_trajectory(info, tmp_path)
+        for info in (solved(), played([say(None, ("done", {}))], is_eval=True))
+    ]
+    assert [path.parent.relative_to(tmp_path) for path in paths] == [
+        Path("train/3"),
+        Path("eval/3"),
+    ]
+    assert sorted(path.suffix for path in tmp_path.rglob("*.*")) == [
+        ".json",
+        ".json",
+        ".txt",
+        ".txt",
+    ]
 
 
 def test_json_loads_back_and_holds_tau2s_own_record(tmp_path):
     info = solved()
     loaded = Tau2RunInfo.from_json(write_trajectory(info, tmp_path).read_bytes())
     assert loaded == info and loaded.reward == 1.0 and handed_on is Tau2RunInfo
-    assert isinstance(loaded.simulation, SimulationRun) and loaded.simulation.reward_info.db_check.db_match
+    assert (
+        isinstance(loaded.simulation, SimulationRun)
+        and loaded.simulation.reward_info.db_check.db_match
+    )
     assert SimulationRun.model_validate_json(loaded.simulation.model_dump_json()) == info.simulation
 
 
 def test_text_shows_the_conversation_and_its_faults():
     text = played([say(None, ("nope", {})), say("Hello.")]).to_text()
-    for part in ("create_task_1", "(malformed: unknown_tool)", "-> nope({})", "(error)", "Hello.", "agent_error"):
+    for part in (
+        "create_task_1",
+        "(malformed: unknown_tool)",
+        "-> nope({})",
+        "(error)",
+        "Hello.",
+        "agent_error",
+    ):
         assert part in text
 
 
@@ -82,7 +119,11 @@ def test_a_disk_that_fills_up_leaves_no_half_file(tmp_path, monkeypatch):
 def test_statistics():
     statistics = solved().statistics()
     assert statistics["episode/reward"] == statistics["episode/solved"] == 1.0
-    assert statistics["tools/calls"] == 1 and statistics["agent/turns"] == 2 and statistics["episode/steps"] == 2
+    assert (
+        statistics["tools/calls"] == 1
+        and statistics["agent/turns"] == 2
+        and statistics["episode/steps"] == 2
+    )
     assert statistics["agent/prompt_tokens"] == 200 and statistics["agent/completion_tokens"] == 20
     assert statistics["termination/agent_stop"] == 1.0
     failed = played([say(None, ("nope", {})), say("Hello.")]).statistics()
@@ -103,7 +144,9 @@ def test_rewards_by_completion():
     assert completion_rewards(turns(None, None), 1.0, 0.1) == {"c1": 1.0}
     assert completion_rewards(turns("empty", None), 1, 0.1) == {"c0": -0.1, "c1": 1.0}
     assert completion_rewards(turns(None, "empty"), 0.0, 0.25) == {"c1": -0.25}
-    assert all(type(reward) is float for reward in completion_rewards(turns("empty", None), 1, 1).values())
+    assert all(
+        type(reward) is float for reward in completion_rewards(turns("empty", None), 1, 1).values()
+    )
 
 
 @given(
@@ -112,7 +155,9 @@ def test_rewards_by_completion():
     st.floats(0, 0.99),
     st.floats(0, 1),
 )
-def test_shaped_rewards_come_to_one_where_solved_and_to_less_elsewhere(parts, reward, action_reward, done):
+def test_shaped_rewards_come_to_one_where_solved_and_to_less_elsewhere(
+    parts, reward, action_reward, done
+):
     shares = {f"c{i}": done * part / (sum(parts) or 1) for i, part in enumerate(parts)}
     rewards = completion_rewards(turns(*[None] * len(parts)), reward, 0.1, shares, action_reward)
     total = sum(rewards.values())

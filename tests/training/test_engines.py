@@ -34,14 +34,18 @@ class Megatron(engines._Heard, Saving):
 
 def test_workers_find_the_engine_of_each_name():
     engine = import_from_string("examples.tau2.training.engines.ArchonPPOActor")
-    assert issubclass(engine, ArchonPPOActor) and engine is import_from_string(f"{engine.__module__}.{engine.__name__}")
+    assert issubclass(engine, ArchonPPOActor) and engine is import_from_string(
+        f"{engine.__module__}.{engine.__name__}"
+    )
 
 
 def test_a_worker_survives_a_save_that_fails_and_says_why(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RuntimeError, match="NotADirectoryError: .*/file/inside"):
         engine_blueprint._submit_to_engine_thread(
-            "save", Megatron().save, SimpleNamespace(path=f"{tmp_path}/file/inside", with_optim=False)
+            "save",
+            Megatron().save,
+            SimpleNamespace(path=f"{tmp_path}/file/inside", with_optim=False),
         )
     assert engine_blueprint._submit_to_engine_thread("int", int, "7") == 7
 
@@ -53,7 +57,9 @@ def test_weights_that_are_loaded_alone_reach_the_optimizer(with_optim):
     assert len(engine.reloaded) == (not with_optim)
 
 
-@pytest.mark.parametrize("module, groups", [("areal.engine", 1), ("examples.tau2.training.engines", 2)])
+@pytest.mark.parametrize(
+    "module, groups", [("areal.engine", 1), ("examples.tau2.training.engines", 2)]
+)
 def test_a_worker_that_rolls_out_leaves_it_to_its_controller_how_many_groups(module, groups):
     """In a batch of two, one of two workers can be sent both: the other one's was rejected."""
     config = InferenceEngineConfig(

@@ -24,9 +24,14 @@ def test_a_line_and_a_record_per_step(tmp_path):
     terminal, logger, path = io.StringIO(), Logger(), tmp_path / "statistics.jsonl"
     log = StepLog(logger, path, 2, terminal)
     for step in range(2):
-        log.commit(0, step, step, {"rollout/episode/reward": 0.5 + step / 4, "rollout/episode/solved": 0.5})
+        log.commit(
+            0, step, step, {"rollout/episode/reward": 0.5 + step / 4, "rollout/episode/solved": 0.5}
+        )
     records = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(record["step"], record["rollout/episode/reward"]) for record in records] == [(1, 0.5), (2, 0.75)]
+    assert [(record["step"], record["rollout/episode/reward"]) for record in records] == [
+        (1, 0.5),
+        (2, 0.75),
+    ]
     assert [line.split(" | ")[:2] for line in terminal.getvalue().splitlines()] == [
         ["step 1/2", "reward 0.500"],
         ["step 2/2", "reward 0.750"],

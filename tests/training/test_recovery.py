@@ -7,17 +7,30 @@ import pytest
 from areal.api import FinetuneSpec, StepInfo
 from areal.api.cli_args import RecoverConfig
 
-from examples.tau2.training.recovery import WHOLE, Checkpoints, Tasks, contents, damage, forget_later_episodes
+from examples.tau2.training.recovery import (
+    WHOLE,
+    Checkpoints,
+    ResumableDataLoader,
+    contents,
+    damage,
+    forget_later_episodes,
+)
 
 
-def tasks(number: int = 10, **state) -> Tasks:
-    stream = Tasks([f"task {row}" for row in range(number)], batch_size=3, shuffle=True, drop_last=False, seed=1)
+def tasks(number: int = 10, **state) -> ResumableDataLoader:
+    stream = ResumableDataLoader(
+        [f"task {row}" for row in range(number)],
+        batch_size=3,
+        shuffle=True,
+        drop_last=False,
+        seed=1,
+    )
     if state:
         stream.load_state_dict(state)
     return stream
 
 
-def epochs(stream: Tasks, number: int) -> list[str]:
+def epochs(stream: ResumableDataLoader, number: int) -> list[str]:
     return [task for _ in range(number) for batch in stream for task in batch]
 
 
@@ -121,11 +134,15 @@ def damages():
 
     return {
         "unfinished": lambda folder: (folder / WHOLE).unlink(),
-        "half a list": lambda folder: (folder / WHOLE).write_text((folder / WHOLE).read_text()[:20]),
+        "half a list": lambda folder: (folder / WHOLE).write_text(
+            (folder / WHOLE).read_text()[:20]
+        ),
         "cut": lambda folder: weights(folder).write_text("3" * 100),
         "zeros": lambda folder: weights(folder).write_bytes(bytes(1000)),
         "missing": lambda folder: weights(folder).unlink(),
-        "another step's state": lambda folder: next(folder.rglob("step_info.json")).write_text("{}"),
+        "another step's state": lambda folder: next(folder.rglob("step_info.json")).write_text(
+            "{}"
+        ),
     }
 
 
@@ -168,7 +185,9 @@ def test_a_run_does_not_begin_anew_because_its_engine_cannot_load(tmp_path):
     assert load(checkpoints(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("size, where", [(3 * 2**20, 2**20 + 5), (2**26, 2**25), (2**28, 0), (2**28, 2**28 - 1)])
+@pytest.mark.parametrize(
+    "size, where", [(3 * 2**20, 2**20 + 5), (2**26, 2**25), (2**28, 0), (2**28, 2**28 - 1)]
+)
 def test_damage_within_large_files_is_found(tmp_path, size, where):
     path = tmp_path / "weights"
     with path.open("wb") as file:
@@ -189,7 +208,9 @@ def test_a_checkpoint_that_cannot_be_saved_costs_nothing_but_itself(tmp_path):
     save(checkpoints(tmp_path), 1)
     handler = checkpoints(tmp_path)
     save(handler, 2, Full(2))
-    assert handler.warnings == ["the checkpoint of step 2 is lost: [Errno 28] No space left on device"]
+    assert handler.warnings == [
+        "the checkpoint of step 2 is lost: [Errno 28] No space left on device"
+    ]
     assert kept(handler) == ["step1"]
     assert load(handler) == 1
 

@@ -48,7 +48,12 @@ def slurm(tmp_path_factory):
 def trainer(slurm, tmp_path):
     """A process with a job, after the job has begun to run."""
     options = (
-        *("--config", f"{ROOT}/examples/tau2/config_cpu.yaml", f"cluster.fileroot={tmp_path}", "trial_name=trial"),
+        *(
+            "--config",
+            f"{ROOT}/examples/tau2/config_cpu.yaml",
+            f"cluster.fileroot={tmp_path}",
+            "trial_name=trial",
+        ),
         *("scheduler.type=slurm", "experiment_name=test"),
     )
     words = [sys.executable, "-c", TRAINER, str(tmp_path / "end"), *options]
@@ -76,7 +81,9 @@ def complaint(trainer: subprocess.Popen) -> str:
     return next(line for line in trainer.stdout if line.startswith("Slurm's job"))
 
 
-@pytest.mark.parametrize("how", ["pass", "raise RuntimeError('it failed')", "os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize(
+    "how", ["pass", "raise RuntimeError('it failed')", "os.kill(os.getpid(), 9)"]
+)
 def test_a_job_ends_with_its_trainer(slurm, trainer, tmp_path, how):
     (tmp_path / "written").write_text(how)
     (tmp_path / "written").rename(tmp_path / "end")

@@ -36,7 +36,10 @@ def heed_signals() -> None:
 def start(action: str, marker: str) -> subprocess.Popen:
     script = RUN.replace("ACTION", action)
     process = subprocess.Popen(
-        [sys.executable, "-c", script, marker], stdout=subprocess.PIPE, text=True, preexec_fn=heed_signals
+        [sys.executable, "-c", script, marker],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_signals,
     )
     while process.stdout.readline().strip() != "running":
         assert process.poll() is None

@@ -17,7 +17,9 @@ def trainer_of(manager: StalenessManager, server: int, proxy: int) -> Tau2PPOTra
     trainer = Tau2PPOTrainer.__new__(Tau2PPOTrainer)
     trainer.config = SimpleNamespace(train_dataset=SimpleNamespace(batch_size=BATCH))
     info, url = LocalInfServerInfo("127.0.0.1", server, None), f"http://127.0.0.1:{proxy}"
-    trainer.rollout = SimpleNamespace(staleness_manager=manager, server_infos=[info], proxy_addrs=[url])
+    trainer.rollout = SimpleNamespace(
+        staleness_manager=manager, server_infos=[info], proxy_addrs=[url]
+    )
     trainer.eval_rollout = None
     trainer.scheduler = SimpleNamespace(_workers={})
     trainer._accepted = trainer._rejected = 0
@@ -28,13 +30,18 @@ def trainer_of(manager: StalenessManager, server: int, proxy: int) -> Tau2PPOTra
 @pytest.fixture
 def manager() -> StalenessManager:
     version = SimpleNamespace(get_version=lambda: 0)
-    return StalenessManager(version, max_concurrent_rollouts=8, consumer_batch_size=8, max_staleness=0)
+    return StalenessManager(
+        version, max_concurrent_rollouts=8, consumer_batch_size=8, max_staleness=0
+    )
 
 
 @pytest.fixture
 def listeners() -> Iterator[list[socket.socket]]:
     """In place of SGLang and the proxy."""
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as proxy:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(("127.0.0.1", 0)) as proxy,
+    ):
         yield [server, proxy]
 
 
@@ -58,9 +65,14 @@ def test_a_server_that_has_ended_is_a_complaint(manager, listeners):
     ports = [listener.getsockname()[1] for listener in listeners]
     trainer = trainer_of(manager, *ports)
     assert trainer._complaint() is None
-    for listener, port, what in reversed([*zip(listeners, ports, ("SGLang", "the proxy"), strict=True)]):
+    for listener, port, what in reversed(
+        [*zip(listeners, ports, ("SGLang", "the proxy"), strict=True)]
+    ):
         listener.close()
-        assert trainer._complaint() == f"{what} at 127.0.0.1:{port} has ended: nothing listens there any more"
+        assert (
+            trainer._complaint()
+            == f"{what} at 127.0.0.1:{port} has ended: nothing listens there any more"
+        )
 
 
 def test_a_server_that_was_never_reached_is_no_complaint(manager):

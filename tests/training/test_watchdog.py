@@ -8,7 +8,10 @@ from examples.tau2.training.watchdog import watchdog
 
 def test_a_complaint_ends_whatever_the_main_thread_waits_for():
     for wait in (lambda: time.sleep(60), threading.Event().wait, threading.Lock().acquire):
-        with pytest.raises(RuntimeError, match="the server is gone"), watchdog(lambda: "the server is gone", 0.1):
+        with (
+            pytest.raises(RuntimeError, match="the server is gone"),
+            watchdog(lambda: "the server is gone", 0.1),
+        ):
             wait()
             wait()  # the lock is free at first
 
@@ -39,7 +42,10 @@ def test_a_watchdog_that_cannot_find_out_asks_again():
 
 
 def test_a_complaint_explains_what_fails_before_it_is_asked_for():
-    for complaint, said in ((lambda: "the server is gone", "the server is gone"), (lambda: None, "cannot connect")):
+    for complaint, said in (
+        (lambda: "the server is gone", "the server is gone"),
+        (lambda: None, "cannot connect"),
+    ):
         with pytest.raises((RuntimeError, OSError), match=said) as raised, watchdog(complaint):
             raise OSError("cannot connect")
         assert "cannot connect" in str(raised.value.__cause__ or raised.value)

@@ -7,7 +7,7 @@ from tau2.data_model.message import AssistantMessage, ToolCall
 from tau2.data_model.tasks import Task
 
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.data.tasks import find
+from examples.tau2.data.tasks import find_task_row
 from examples.tau2.episode import environment
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.viewer.comparison import actions, database_differences
@@ -31,7 +31,9 @@ def task(*expected: tuple[str, dict]) -> Task:
 
 def calls(*made: tuple[str, dict]) -> list[AssistantMessage]:
     return [
-        AssistantMessage(role="assistant", tool_calls=[ToolCall(id="", name=name, arguments=arguments)])
+        AssistantMessage(
+            role="assistant", tool_calls=[ToolCall(id="", name=name, arguments=arguments)]
+        )
         for name, arguments in made
     ]
 
@@ -49,7 +51,7 @@ def compared(expected: list, made: list) -> list[tuple]:
 
 
 def differences_of(info: Tau2RunInfo, task: Task) -> list[dict]:
-    return database_differences(info, find({"task_id": task.id}, info.domain))
+    return database_differences(info, find_task_row({"task_id": task.id}, info.domain))
 
 
 def test_actions_are_matched_missing_extra_or_differ_in_their_arguments():
@@ -68,11 +70,17 @@ def test_actions_are_matched_missing_extra_or_differ_in_their_arguments():
 
 
 def test_a_call_counts_once_and_an_exact_one_before_one_that_differs():
-    assert [row[::3] for row in compared([("a", {"x": 2}), ("a", {"x": 1})], [("a", {"x": 1}), ("a", {"x": 3})])] == [
+    assert [
+        row[::3]
+        for row in compared([("a", {"x": 2}), ("a", {"x": 1})], [("a", {"x": 1}), ("a", {"x": 3})])
+    ] == [
         ("matched", 0),
         ("differs", 1),
     ]
-    assert [row[0] for row in compared([("a", {}), ("a", {})], [("a", {})])] == ["matched", "missing"]
+    assert [row[0] for row in compared([("a", {}), ("a", {})], [("a", {})])] == [
+        "matched",
+        "missing",
+    ]
 
 
 def test_nothing_expected_and_nothing_done():
@@ -83,12 +91,16 @@ def test_nothing_expected_and_nothing_done():
 @pytest.mark.parametrize("domain", ["airline", "retail", "telecom"])
 def test_databases_differ_where_tau2_says_so_and_nowhere_else(domain):
     """The expected actions of every task but one; each left out in some task."""
-    tasks = [task for task in environment.load_tasks(domain).values() if task.evaluation_criteria.actions]
+    tasks = [
+        task for task in environment.load_tasks(domain).values() if task.evaluation_criteria.actions
+    ]
     workflow = Tau2AgentWorkflow({"domain": domain, "user_llm": "scripted"})
     seen = set()
     for number, task in enumerate(tasks[:120]):
         agent, user = ground_truth(task)
-        left_out = [at for at, said in enumerate(agent) if said["choices"][0]["message"].get("tool_calls")]
+        left_out = [
+            at for at, said in enumerate(agent) if said["choices"][0]["message"].get("tool_calls")
+        ]
         if left_out:
             del agent[left_out[-1 - number % len(left_out)]]
         workflow.user_llm = replay(user)
@@ -111,7 +123,10 @@ def test_a_difference_names_the_database_the_path_and_both_values():
     ]
     info = asyncio.run(workflow.play_with(replay(wrong), {"task_id": task.id}))
     found = {tuple(difference.pop("path")): difference for difference in differences_of(info, task)}
-    assert found[("agent", "tasks", "task_1", "status")] == {"expected": "completed", "left": "pending"}
+    assert found[("agent", "tasks", "task_1", "status")] == {
+        "expected": "completed",
+        "left": "pending",
+    }
     assert found[("agent", "tasks", "task_2")]["left"]["title"] == "More"
     assert "expected" not in found[("agent", "tasks", "task_2")]
 
@@ -119,7 +134,10 @@ def test_a_difference_names_the_database_the_path_and_both_values():
 def test_a_conversation_that_cannot_be_replayed_says_so():
     task = environment.find_task("mock", "create_task_1")
     workflow = Tau2AgentWorkflow({"domain": "mock", "solo_mode": True})
-    says = [say(None, ("create_task", {"user_id": "user_1", "title": "Another"})), say(None, ("done", {}))]
+    says = [
+        say(None, ("create_task", {"user_id": "user_1", "title": "Another"})),
+        say(None, ("done", {})),
+    ]
     info = asyncio.run(workflow.play_with(replay(says), {"task_id": task.id}))
     info.simulation.messages[1].content = "something else"
     with pytest.raises(ValueError, match="something else"):

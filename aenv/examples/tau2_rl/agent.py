@@ -40,12 +40,16 @@ from agents import (
 )
 from agents.models import get_default_model
 from agents.tool_context import ToolContext
-from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
+from openai.types.responses import (
+    ResponseFunctionToolCall,
+    ResponseOutputMessage,
+    ResponseOutputText,
+)
 
 from aenv import AEnvError
 from aenv.core.environment import Environment
 from examples.tau2.episode.config import VARIABLES
-from examples.tau2.episode.llm import describe, policy_failure, shared_client
+from examples.tau2.episode.llm import describe_error, policy_failure, shared_client
 
 logger = logging.getLogger("tau2_rl")  # not under `aenv`, where the SDK has a handler of its own
 logging.getLogger("aenv").setLevel(logging.WARNING)  # at INFO the SDK prints the user LLM's API key
@@ -55,7 +59,9 @@ USER_LLM = ("TAU2_USER_LLM", "TAU2_USER_LLM_API_BASE", "TAU2_USER_LLM_API_KEY")
 TIMEOUT = 600.0  # seconds: the default deadline of an episode
 RETRIES = 3  # of a call to the scheduler that finds no connection, after 1, 2 and 4 s
 GRACE = 30.0  # seconds that an instance gets beyond the episode's deadline: to evaluate, to answer
-MAX_NESTING = 32  # of tool arguments sent as an object: JSON readers give up somewhere, each elsewhere
+MAX_NESTING = (
+    32  # of tool arguments sent as an object: JSON readers give up somewhere, each elsewhere
+)
 
 
 async def run_agent_return_reward(
@@ -99,7 +105,11 @@ async def run_agent_return_reward(
             name="tau2",
             instructions=conversation.system_prompt,
             tools=conversation.tools,
-            model=Policy(model or get_default_model(), client, should_replay_reasoning_content=lambda _: False),
+            model=Policy(
+                model or get_default_model(),
+                client,
+                should_replay_reasoning_content=lambda _: False,
+            ),
             model_settings=ModelSettings(
                 temperature=temperature,
                 top_p=top_p,
@@ -127,7 +137,10 @@ class Policy(OpenAIChatCompletionsModel):
                 _utf8(call.function.name or ""),
                 _utf8(call.function.arguments or ""),
             )
-        if completion.usage and None in (completion.usage.completion_tokens, completion.usage.total_tokens):
+        if completion.usage and None in (
+            completion.usage.completion_tokens,
+            completion.usage.total_tokens,
+        ):
             completion.usage = None
         return completion
 
@@ -158,14 +171,18 @@ async def opened(data: dict[str, Any]) -> AsyncIterator["Conversation"]:
                 await environment.aside(environment.wait_until_ready)
                 await conversation.open(data)
         except TimeoutError:
-            raise RuntimeError(f"the AEnvironment service had no instance ready within {within:g} s") from None
+            raise RuntimeError(
+                f"the AEnvironment service had no instance ready within {within:g} s"
+            ) from None
         yield conversation
     finally:
         try:
             async with asyncio.timeout(GRACE):
                 await environment.aside(environment.release)
         except TimeoutError:
-            logger.warning("the AEnvironment service does not answer; an instance is left to its time to live")
+            logger.warning(
+                "the AEnvironment service does not answer; an instance is left to its time to live"
+            )
 
 
 class Instance(Environment):
@@ -221,7 +238,9 @@ def environment_variables(data: dict[str, Any]) -> dict[str, str]:
         ValueError: the row names a tasks file or a database, which instances do not get.
     """
     if unknown := [key for key in ("tasks_file", "db_path") if data.get(key)]:
-        raise ValueError(f"instances of tau2-env have tau2's tasks and databases only, not {unknown[0]}")
+        raise ValueError(
+            f"instances of tau2-env have tau2's tasks and databases only, not {unknown[0]}"
+        )
     told = {name: os.environ.get(name) or None for name in USER_LLM}
     given = {VARIABLES[key]: data[key] for key in VARIABLES.keys() & data.keys()}
     told |= {name: value for name, value in given.items() if value is not None}
@@ -254,7 +273,11 @@ class Conversation(RunHooks):
             RuntimeError: the instance plays something else, or has begun.
         """
         status = await self.environment.aside(self.environment.call_function, "tau2_get_status", {})
-        asked = {key: data[key] for key in ("domain", "task_id", "solo_mode") if data.get(key) is not None}
+        asked = {
+            key: data[key]
+            for key in ("domain", "task_id", "solo_mode")
+            if data.get(key) is not None
+        }
         plays = {key: status[key] for key in asked}
         if plays != asked or status["turns"] or status["done"]:
             raise RuntimeError(
@@ -289,21 +312,27 @@ class Conversation(RunHooks):
             failure = policy_failure(error)
             if failure is None or self.turns == 0:
                 raise
-            logger.info("the policy's own failure: %s", describe(failure))
+            logger.info("the policy's own failure: %s", describe_error(failure))
             return 0.0
         except Exception:
             if not deadline.expired():
                 raise
         # also past the deadline: the instance has one of its own
         reward = await self.environment.aside(self.environment.call_reward, {})
-        logger.info("%s after %d steps", reward["failure"] or reward["termination"], reward["steps"])
+        logger.info(
+            "%s after %d steps", reward["failure"] or reward["termination"], reward["steps"]
+        )
         return float(reward["total_reward"])
 
     async def _converse(self, agent: Agent) -> None:
         while True:
             try:
                 await Runner.run(
-                    agent, list(self.items), max_turns=None, hooks=self, run_config=RunConfig(tracing_disabled=True)
+                    agent,
+                    list(self.items),
+                    max_turns=None,
+                    hooks=self,
+                    run_config=RunConfig(tracing_disabled=True),
                 )
             except EpisodeOver:
                 return
@@ -317,31 +346,49 @@ class Conversation(RunHooks):
         """Send the policy's turn to the instance, unless it is a call that `call_tool` will send."""
         self.turns += 1
         calls = [item for item in response.output if isinstance(item, ResponseFunctionToolCall)]
-        for (
-            call
-        ) in calls:  # the Agents SDK drops from its history what has an id that it has seen, as some servers give
+        for call in calls:  # the Agents SDK drops from its history what has an id that it has seen, as some servers give
             if call.call_id in self._ids:
                 call.call_id = f"{call.call_id}-{self.turns}-{len(self._ids)}"
             self._ids.add(call.call_id)
         self.items += response.to_input_items()
         messages = [item for item in response.output if isinstance(item, ResponseOutputMessage)]
-        parts = [part for message in messages for part in message.content if isinstance(part, ResponseOutputText)]
+        parts = [
+            part
+            for message in messages
+            for part in message.content
+            if isinstance(part, ResponseOutputText)
+        ]
         text = "".join(part.text for part in parts)
-        logger.info("agent: %s", "\n".join(filter(None, [text, *(f"{c.name}({c.arguments})" for c in calls)])))
+        logger.info(
+            "agent: %s",
+            "\n".join(filter(None, [text, *(f"{c.name}({c.arguments})" for c in calls)])),
+        )
         known = {tool.name for tool in self.tools}
-        if len(calls) == 1 and not text and calls[0].name in known and _arguments(calls[0].arguments) is not None:
+        if (
+            len(calls) == 1
+            and not text
+            and calls[0].name in known
+            and _arguments(calls[0].arguments) is not None
+        ):
             return
         turn = {
             "message": text or None,
-            "tool_calls": [{"id": call.call_id, "name": call.name, "arguments": call.arguments} for call in calls],
+            "tool_calls": [
+                {"id": call.call_id, "name": call.name, "arguments": call.arguments}
+                for call in calls
+            ],
         }
-        self._hear(await self.environment.aside(self.environment.call_function, "tau2_send_message", turn))
+        self._hear(
+            await self.environment.aside(self.environment.call_function, "tau2_send_message", turn)
+        )
 
     async def call_tool(self, context: ToolContext, arguments: str) -> str:
         """The result of a tool call, as tau2 shows it to the agent."""
         if context.tool_call_id in self._results:
             return self._results.pop(context.tool_call_id)
-        result = await self.environment.aside(self.environment.call_tool, context.tool_name, _arguments(arguments))
+        result = await self.environment.aside(
+            self.environment.call_tool, context.tool_name, _arguments(arguments)
+        )
         texts = [part["text"] for part in result.content]
         if result.is_error:
             raise RuntimeError(f"the instance failed: {' '.join(texts)}")
@@ -387,16 +434,24 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--domain", default="telecom")
     parser.add_argument("--task_id", required=True)
     parser.add_argument(
-        "--solo_mode", action=argparse.BooleanOptionalAction, help="default: whether TAU2_USER_LLM is not set"
+        "--solo_mode",
+        action=argparse.BooleanOptionalAction,
+        help="default: whether TAU2_USER_LLM is not set",
     )
     parser.add_argument("--model", help="default: OPENAI_DEFAULT_MODEL")
-    parser.add_argument("--temperature", type=float, default=1.0, help="0.0 to 0.3 to evaluate (default: 1.0)")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="0.0 to 0.3 to evaluate (default: 1.0)"
+    )
     parser.add_argument("--top_p", type=float, default=1.0, help="default: 1.0")
-    parser.add_argument("--max_completion_tokens", type=int, default=8192, help="of each completion (default: 8192)")
+    parser.add_argument(
+        "--max_completion_tokens", type=int, default=8192, help="of each completion (default: 8192)"
+    )
     options = vars(parser.parse_args(argv))
     data = {key: options.pop(key) for key in ("domain", "task_id", "solo_mode")}
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("aenv").setLevel(logging.CRITICAL)  # what the SDK reports as errors, it raises
+    logging.getLogger("aenv").setLevel(
+        logging.CRITICAL
+    )  # what the SDK reports as errors, it raises
     logger.setLevel(logging.INFO)
 
     from aenv.examples.tau2_rl.service import at_hand
@@ -407,7 +462,9 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        print(f"The episode says nothing about the policy: {describe(error)}", file=sys.stderr)
+        print(
+            f"The episode says nothing about the policy: {describe_error(error)}", file=sys.stderr
+        )
         return 1
     print(f"reward {reward}")
     return 0

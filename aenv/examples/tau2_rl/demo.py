@@ -21,23 +21,26 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # tau2 says a lot when imported
 
 from aenv.examples.tau2_rl import service
 from aenv.examples.tau2_rl.agent import environment_variables, opened, run_agent_return_reward
-from examples.tau2.episode.llm import describe
+from examples.tau2.episode.llm import describe_error
 
 IN_TURN = 8  # instances, each alone
 
 
 def main(argv: list[str]) -> int:
     """Exit status: 1 if the service does not start, an episode failed, or the script did not earn every reward."""
-    parser = argparse.ArgumentParser(description="Play episodes of telecom solo in a local AEnvironment service.")
+    parser = argparse.ArgumentParser(
+        description="Play episodes of telecom solo in a local AEnvironment service."
+    )
     parser.add_argument("--base_url", help="the policy's server; default: a script")
     parser.add_argument("--model", help="default: OPENAI_DEFAULT_MODEL")
     parser.add_argument("--episodes", type=int, default=32, help="at once (default: 32)")
-    parser.add_argument("--host", default="127.0.0.1", help="of the service: any of 127.x.y.z (default: 127.0.0.1)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="of the service: any of 127.x.y.z (default: 127.0.0.1)"
+    )
     options = parser.parse_args(argv)
     logging.getLogger("aenv").setLevel(logging.CRITICAL)
     data = solo_tasks(options.episodes)
@@ -71,9 +74,11 @@ async def play(data: list[dict], base_url: str, api_key: str, model: str | None)
 
     async def episode(row: dict) -> float | None:
         try:
-            reward = await run_agent_return_reward(row, base_url=base_url, api_key=api_key.format(**row), model=model)
+            reward = await run_agent_return_reward(
+                row, base_url=base_url, api_key=api_key.format(**row), model=model
+            )
         except Exception as error:
-            print(f"  failed  {row['task_id']}: {describe(error)}", flush=True)
+            print(f"  failed  {row['task_id']}: {describe_error(error)}", flush=True)
             return None
         print(f"  {reward:.1f}  {row['task_id']}", flush=True)
         return reward
@@ -81,7 +86,9 @@ async def play(data: list[dict], base_url: str, api_key: str, model: str | None)
     rewards = [reward for reward in await asyncio.gather(*map(episode, data)) if reward is not None]
     seconds = time.perf_counter() - start
     mean = f"{statistics.mean(rewards):.2f}" if rewards else "-"
-    print(f"{len(rewards)} of {len(data)} episodes, at once: mean reward {mean}, {seconds:.1f} s in all")
+    print(
+        f"{len(rewards)} of {len(data)} episodes, at once: mean reward {mean}, {seconds:.1f} s in all"
+    )
     return rewards
 
 
@@ -99,7 +106,10 @@ def costs(data: list[dict]) -> None:
     print(f"\n{'an instance':34}{'ready after':>12}{'its memory':>12}")
     for row in rows:
         print(f"{row[0]:34}{row[1]:>12}{row[2]:>12}")
-    print(f"{'own server : forked':34}{cold['seconds'] / alone:>11.0f}x{cold['memory'] / memory:>11.0f}x\n", flush=True)
+    print(
+        f"{'own server : forked':34}{cold['seconds'] / alone:>11.0f}x{cold['memory'] / memory:>11.0f}x\n",
+        flush=True,
+    )
 
 
 async def in_turn(data: list[dict]) -> list[float]:
@@ -120,7 +130,11 @@ async def at_once(data: list[dict]) -> tuple[float, float]:
         seconds = time.perf_counter() - start
         here = psutil.Process()
         depth = len(here.parents()) + 4  # this process, the service, the fork server, its children
-        instances = [process for process in here.children(recursive=True) if len(process.parents()) + 1 == depth]
+        instances = [
+            process
+            for process in here.children(recursive=True)
+            if len(process.parents()) + 1 == depth
+        ]
         memory = statistics.median(process.memory_full_info().uss / 1e6 for process in instances)
     return seconds, memory
 
@@ -134,13 +148,19 @@ def cold_server(row: dict) -> dict[str, float]:
     variables = {**os.environ, **environment_variables(row)}
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, env=variables, cwd=service.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=variables,
+        cwd=service.ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         while True:
             try:
                 url = f"http://127.0.0.1:{port}/functions/tau2_get_status"
-                urlopen(Request(url, b"{}", {"Content-Type": "application/json"}), timeout=60).close()
+                urlopen(
+                    Request(url, b"{}", {"Content-Type": "application/json"}), timeout=60
+                ).close()
                 break
             except ConnectionError:
                 time.sleep(0.05)

@@ -15,12 +15,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import uvicorn
-from loguru import logger as tau2_logger
 
 from aenv.core import get_function_registry
 from aenv.server.mcp_server import create_server
+from examples.tau2 import quiet_tau2
 
-tau2_logger.disable("tau2")  # it says a lot when imported
+quiet_tau2()
 
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.episode import environment
@@ -28,7 +28,9 @@ from examples.tau2.episode.config import VARIABLES
 from examples.tau2.training.supervisor import PR_SET_PDEATHSIG, prctl
 
 logging.getLogger("aenv").setLevel(logging.WARNING)
-logging.getLogger("mcp.server.streamable_http").setLevel(logging.CRITICAL)  # a traceback for every session that ends
+logging.getLogger("mcp.server.streamable_http").setLevel(
+    logging.CRITICAL
+)  # a traceback for every session that ends
 
 
 def configured(app, socket: str) -> uvicorn.Config:
@@ -50,9 +52,17 @@ def _end_with(service: BaseProcess) -> None:
 
 def serve(folder: str, variables: dict[str, str], socket: str, report: Connection) -> None:
     """Serve the environment in `folder` on a Unix socket until killed; `report` says "" once it does, else why it cannot."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # with the fork server, which itself lives as long as an instance does
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-    for name in (*VARIABLES.values(), "TAU2_TASK_ID", "TAU2_USER_LLM_API_KEY"):  # the service's own are nobody's
+    prctl(
+        PR_SET_PDEATHSIG, signal.SIGKILL
+    )  # with the fork server, which itself lives as long as an instance does
+    threading.Thread(
+        target=_end_with, args=(multiprocessing.parent_process(),), daemon=True
+    ).start()
+    for name in (
+        *VARIABLES.values(),
+        "TAU2_TASK_ID",
+        "TAU2_USER_LLM_API_KEY",
+    ):  # the service's own are nobody's
         os.environ.pop(name, None)
     os.environ.update(variables)
     server = create_server("tau2-env")

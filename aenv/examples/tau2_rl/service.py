@@ -46,7 +46,16 @@ MAX_INSTANCES = 64
 ABANDONED = 30.0  # seconds for which nobody has asked for an instance that waits for room; the SDK asks every 2
 STARTED_WITHIN = 60.0  # seconds that a caller waits for its instance; it can ask again
 MAX_BODY = 64 * 2**20  # bytes of a request
-HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+HOP_BY_HOP = {
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
 
 
 def _now() -> str:
@@ -101,7 +110,9 @@ class Service:
         self.context.set_forkserver_preload(["aenv.examples.tau2_rl.instance", __name__])
         self.warm = asyncio.Event()
         # to start a process waits until the fork server has read its files; a daemon, not to be waited for at the end
-        threading.Thread(target=self._warm_up, args=(asyncio.get_running_loop(),), daemon=True).start()
+        threading.Thread(
+            target=self._warm_up, args=(asyncio.get_running_loop(),), daemon=True
+        ).start()
 
     def _warm_up(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -134,15 +145,21 @@ class Service:
             asked = await request.json()
             variables = asked.get("environment_variables") or {}
             if asked.get("envName") != self.name:
-                return _reply(message=f"no environment {asked.get('envName')!r}, only {self.name}", code=404)
+                return _reply(
+                    message=f"no environment {asked.get('envName')!r}, only {self.name}", code=404
+                )
             if not all(isinstance(text, str) for pair in variables.items() for text in pair):
                 raise ValueError("environment_variables must be strings")
             ttl = seconds(str(asked.get("ttl") or ""))
         except (ValueError, AttributeError) as error:
             return _reply(message=f"bad request: {error}", code=400)
         id = f"{self.name.partition('@')[0]}-{next(self.numbers)}"
-        instance = Instance(id, f"{self.folder}/{id}", ttl, asked.get("labels"), asked.get("owner"), variables)
-        has_room = sum(not other.life.done() for other in self.instances.values()) < self.max_instances
+        instance = Instance(
+            id, f"{self.folder}/{id}", ttl, asked.get("labels"), asked.get("owner"), variables
+        )
+        has_room = (
+            sum(not other.life.done() for other in self.instances.values()) < self.max_instances
+        )
         self.instances[id] = instance
         instance.life = asyncio.create_task(self._live(instance))
         try:
@@ -201,22 +218,30 @@ class Service:
                     if problem:
                         raise RuntimeError(problem)
                     connector = UnixConnector(instance.socket, limit=0)
-                    async with ClientSession(connector=connector, timeout=ClientTimeout(None)) as instance.http:
+                    async with ClientSession(
+                        connector=connector, timeout=ClientTimeout(None)
+                    ) as instance.http:
                         instance.become("Running")
                         await _readable(process.sentinel)
                     raise EOFError
                 except EOFError:
                     process.join()
-                    raise RuntimeError(f"its process ended with status {process.exitcode}") from None
+                    raise RuntimeError(
+                        f"its process ended with status {process.exitcode}"
+                    ) from None
                 finally:
                     report.close()
                     process.kill()  # nothing of an episode outlives it
                     process.join()
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(instance.socket)
-        except TimeoutError:  # the SDK waits for ever for one that is Terminated before it was Running
+        except (
+            TimeoutError
+        ):  # the SDK waits for ever for one that is Terminated before it was Running
             status = "Terminated" if instance.status == "Running" else "Failed"
-            instance.become(status, f"{instance.id}: its time to live of {instance.ttl:g} s is over")
+            instance.become(
+                status, f"{instance.id}: its time to live of {instance.ttl:g} s is over"
+            )
         except Exception as error:
             instance.become("Failed", f"{instance.id}: {error}")
             logger.warning("%s", instance.message)
@@ -234,16 +259,32 @@ class Service:
         id = request.headers.get(INSTANCE_ID)
         instance = self.instances.get(id)
         if instance is None or instance.status != "Running":
-            why = instance.message or f"{id} is {instance.status}" if instance else f"no instance {id}"
-            return web.json_response({"success": False, "error": why}, status=502 if instance else 404)
-        if request.path == "/health":  # the SDK's own check in an instance asks port 8081, which is this gateway
+            why = (
+                instance.message or f"{id} is {instance.status}"
+                if instance
+                else f"no instance {id}"
+            )
+            return web.json_response(
+                {"success": False, "error": why}, status=502 if instance else 404
+            )
+        if (
+            request.path == "/health"
+        ):  # the SDK's own check in an instance asks port 8081, which is this gateway
             return web.json_response({"success": True, "data": {"status": "healthy"}})
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP
+        }
         url, body = f"http://{instance.id}{request.rel_url}", await request.read()
         response = None
         try:
-            async with instance.http.request(request.method, url, headers=headers, data=body) as answer:
-                kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
+            async with instance.http.request(
+                request.method, url, headers=headers, data=body
+            ) as answer:
+                kept = {
+                    name: value
+                    for name, value in answer.headers.items()
+                    if name.lower() not in HOP_BY_HOP
+                }
                 response = web.StreamResponse(status=answer.status, headers=kept)
                 await response.prepare(request)
                 async for chunk in answer.content.iter_any():
@@ -254,7 +295,9 @@ class Service:
             if response is not None:  # cut off: the client must not take it for whole
                 request.transport.close()
                 return response
-            return web.json_response({"success": False, "error": f"{id} does not answer: {error}"}, status=502)
+            return web.json_response(
+                {"success": False, "error": f"{id} does not answer: {error}"}, status=502
+            )
 
 
 def _nothing() -> None:
@@ -262,7 +305,9 @@ def _nothing() -> None:
 
 
 def _be_an_instance(*arguments) -> None:
-    from aenv.examples.tau2_rl.instance import serve  # which this process has read already, and the service never does
+    from aenv.examples.tau2_rl.instance import (
+        serve,
+    )  # which this process has read already, and the service never does
 
     serve(*arguments)
 
@@ -295,7 +340,9 @@ async def serve(host: str, max_instances: int, ready: Callable[[str], None] = pr
     os.chdir(ROOT)  # the fork server imports from there
     with tempfile.TemporaryDirectory(prefix="tau2-env-") as folder:
         service = Service(folder, max_instances)
-        runners = [web.AppRunner(app, access_log=None) for app in (service.control(), service.gateway())]
+        runners = [
+            web.AppRunner(app, access_log=None) for app in (service.control(), service.gateway())
+        ]
         try:
             for runner, port in zip(runners, (CONTROL_PORT, DATA_PORT), strict=True):
                 await runner.setup()
@@ -324,7 +371,9 @@ def running(host: str = "127.0.0.1", max_instances: int = MAX_INSTANCES) -> Iter
         try:
             url = here.recv()
         except EOFError:
-            raise RuntimeError(f"the local AEnvironment service did not start on {host}, see above") from None
+            raise RuntimeError(
+                f"the local AEnvironment service did not start on {host}, see above"
+            ) from None
         yield url
     finally:
         process.terminate()
@@ -333,7 +382,9 @@ def running(host: str = "127.0.0.1", max_instances: int = MAX_INSTANCES) -> Iter
 
 def _serve_beside(host: str, max_instances: int, report: Connection) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who still has instances to release
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the parent, who still has instances to release
     sys.exit(_serve(host, max_instances, report.send))
 
 
@@ -342,7 +393,10 @@ def _serve(host: str, max_instances: int, ready: Callable[[str], None]) -> int:
     try:
         asyncio.run(serve(host, max_instances, ready))
     except OSError as error:
-        print(f"the service cannot listen on {host}: {error}; try another --host, e.g. 127.0.0.2", file=sys.stderr)
+        print(
+            f"the service cannot listen on {host}: {error}; try another --host, e.g. 127.0.0.2",
+            file=sys.stderr,
+        )
         return 1
     return 0
 
@@ -380,14 +434,23 @@ async def _readable(file: int) -> None:
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="A local AEnvironment service with tau2-env.")
-    parser.add_argument("--host", default="127.0.0.1", help="any of 127.x.y.z is this machine (default: 127.0.0.1)")
     parser.add_argument(
-        "--max_instances", type=int, default=MAX_INSTANCES, help=f"at a time; more wait (default: {MAX_INSTANCES})"
+        "--host", default="127.0.0.1", help="any of 127.x.y.z is this machine (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--max_instances",
+        type=int,
+        default=MAX_INSTANCES,
+        help=f"at a time; more wait (default: {MAX_INSTANCES})",
     )
     options = parser.parse_args(argv)
     if options.max_instances < 1:
         parser.error("--max_instances must be at least 1")
-    return _serve(options.host, options.max_instances, lambda url: print(f"export AENV_SYSTEM_URL={url}", flush=True))
+    return _serve(
+        options.host,
+        options.max_instances,
+        lambda url: print(f"export AENV_SYSTEM_URL={url}", flush=True),
+    )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import httpx
 
 from examples.tau2.agent import EpisodeRejected, remember_reward, track
 from examples.tau2.data.dataset import is_tasks_file
-from examples.tau2.data.tasks import name
-from examples.tau2.episode.llm import describe
+from examples.tau2.data.tasks import task_label
+from examples.tau2.episode.llm import describe_error
 
 
 class RewardFnWorkflow:
@@ -53,8 +53,16 @@ class RewardFnWorkflow:
             reward = await self.reward_fn({**self.econfig, **data}, **server, **self.gen_args)
         except Exception as error:
             track({"episode/rejected": 1.0})
-            raise EpisodeRejected(f"{name(data, self.econfig.get('domain'))}: {describe(error)}") from error
-        track({"episode/rejected": 0.0, "episode/reward": reward, "episode/solved": float(reward >= 1.0)})
+            raise EpisodeRejected(
+                f"{task_label(data, self.econfig.get('domain'))}: {describe_error(error)}"
+            ) from error
+        track(
+            {
+                "episode/rejected": 0.0,
+                "episode/reward": reward,
+                "episode/solved": float(reward >= 1.0),
+            }
+        )
         remember_reward(reward)
         return reward
 
@@ -83,13 +91,19 @@ def problems(reward_fn_path: str, datasets: Iterable[str] = ()) -> list[str]:
     if not reward_fn_path.startswith(f"{__package__}."):
         return []
     if files := [path for path in datasets if is_tasks_file(path)]:
-        return [f"reward_fn_path: instances of tau2-env have tau2's tasks only, not {files[0]}; name a tau2/<split>"]
+        return [
+            f"reward_fn_path: instances of tau2-env have tau2's tasks only, not {files[0]}; name a tau2/<split>"
+        ]
     if os.environ.get("DUMMY_INSTANCE_IP"):
-        return ["DUMMY_INSTANCE_IP names an instance, which plays one episode: unset it, and set AENV_SYSTEM_URL"]
+        return [
+            "DUMMY_INSTANCE_IP names an instance, which plays one episode: unset it, and set AENV_SYSTEM_URL"
+        ]
     from aenv.core.environment import make_mcp_url
     from aenv.examples.tau2_rl.service import CONTROL_PORT
 
-    url = make_mcp_url(os.environ.get("AENV_SYSTEM_URL", "http://localhost"), CONTROL_PORT, "/health")
+    url = make_mcp_url(
+        os.environ.get("AENV_SYSTEM_URL", "http://localhost"), CONTROL_PORT, "/health"
+    )
     try:
         urlopen(url, timeout=10).close()
     except OSError as error:

@@ -18,7 +18,14 @@ from pathlib import Path
 
 USERS, TASKS = 6, 20  # of a database
 
-OPENINGS = ("Hello.", "Hi there.", "Good morning.", "Hey, quick one.", "I need some help.", "Thanks for your time.")
+OPENINGS = (
+    "Hello.",
+    "Hi there.",
+    "Good morning.",
+    "Hey, quick one.",
+    "I need some help.",
+    "Thanks for your time.",
+)
 CLOSINGS = ("Thanks.", "That is all.", "Please hurry.", "Cheers.", "No rush.", "Much appreciated.")
 FORMS = {
     "create": (
@@ -62,12 +69,27 @@ FORMS = {
 }
 STATUSES = ("pending", "completed")
 TITLES = (
-    *("Answer letter", "Call customer", "Check invoice", "Clean room", "File report", "Fix machine", "Order part"),
+    *(
+        "Answer letter",
+        "Call customer",
+        "Check invoice",
+        "Clean room",
+        "File report",
+        "Fix machine",
+        "Order part",
+    ),
     *("Pack box", "Renew contract", "Test sample"),
 )
 
 # tasks of each kind
-DEMONSTRATIONS = {"create": 500, "update": 500, "human": 200, "delete": 2, "untitled": 1, "withdrawn": 1}
+DEMONSTRATIONS = {
+    "create": 500,
+    "update": 500,
+    "human": 200,
+    "delete": 2,
+    "untitled": 1,
+    "withdrawn": 1,
+}
 TRAIN = {"create": 20, "update": 40, "human": 30, "delete": 230, "untitled": 40, "withdrawn": 40}
 TEST = {"create": 10, "update": 20, "human": 15, "delete": 115, "untitled": 20, "withdrawn": 20}
 
@@ -84,7 +106,10 @@ def write_family(folder: Path, seed: int = 1) -> None:
         ("train", TRAIN, known, 24),
         ("test", TEST, unknown, 8),
     ):
-        files = {f"databases/{name}_{number}.json": _database(users, titles, rng) for number in range(databases)}
+        files = {
+            f"databases/{name}_{number}.json": _database(users, titles, rng)
+            for number in range(databases)
+        }
         for path, database in files.items():
             (folder / path).write_text(json.dumps(database, indent=1))
         rows = list(_tasks(kinds, files, titles, wordings, rng))
@@ -100,7 +125,11 @@ def _parted(pool: list, rng: random.Random) -> tuple[list, list]:
 
 def _database(users: list[str], titles: list[str], rng: random.Random) -> dict:
     tasks = {
-        f"task_{number}": {"task_id": f"task_{number}", "title": title, "status": rng.choice(STATUSES)}
+        f"task_{number}": {
+            "task_id": f"task_{number}",
+            "title": title,
+            "status": rng.choice(STATUSES),
+        }
         for number, title in enumerate(rng.sample(titles, TASKS), 1)
     }
     owners = {
@@ -113,7 +142,11 @@ def _database(users: list[str], titles: list[str], rng: random.Random) -> dict:
 
 
 def _tasks(
-    kinds: dict[str, int], databases: dict[str, dict], titles: list[str], wordings: list[tuple], rng: random.Random
+    kinds: dict[str, int],
+    databases: dict[str, dict],
+    titles: list[str],
+    wordings: list[tuple],
+    rng: random.Random,
 ) -> Iterator[dict]:
     for kind, number in kinds.items():
         for index in range(number):
@@ -123,11 +156,19 @@ def _tasks(
             yield {
                 "id": f"{kind}_{index}",
                 "user_scenario": {
-                    "instructions": {"domain": "mock", "reason_for_call": request, "task_instructions": ""}
+                    "instructions": {
+                        "domain": "mock",
+                        "reason_for_call": request,
+                        "task_instructions": "",
+                    }
                 },
                 "ticket": f"{opening} {request} {closing}",
                 # without one, tau2's solo agent takes no task that expects no action
-                "initial_state": {"initialization_data": None, "initialization_actions": None, "message_history": None},
+                "initial_state": {
+                    "initialization_data": None,
+                    "initialization_actions": None,
+                    "message_history": None,
+                },
                 "evaluation_criteria": {
                     "actions": [{"action_id": "0", **action}] if action else [],
                     "reward_basis": ["DB", "ACTION"],
@@ -136,16 +177,27 @@ def _tasks(
             }
 
 
-def _request(kind: str, database: dict, titles: list[str], rng: random.Random) -> tuple[str, dict | None]:
+def _request(
+    kind: str, database: dict, titles: list[str], rng: random.Random
+) -> tuple[str, dict | None]:
     """What the ticket asks for, and the action that it takes."""
     user, task = rng.choice(list(database["users"])), rng.choice(list(database["tasks"].values()))
     title = rng.choice(titles)
     status = STATUSES[task["status"] == STATUSES[0]]
-    request = rng.choice(FORMS[kind]).format(user=user, title=title, task=task["task_id"], status=status)
-    transfer = {"name": "transfer_to_human_agents", "arguments": {"summary": "A human is needed."}, "compare_args": []}
+    request = rng.choice(FORMS[kind]).format(
+        user=user, title=title, task=task["task_id"], status=status
+    )
+    transfer = {
+        "name": "transfer_to_human_agents",
+        "arguments": {"summary": "A human is needed."},
+        "compare_args": [],
+    }
     action = {
         "create": {"name": "create_task", "arguments": {"user_id": user, "title": title}},
-        "update": {"name": "update_task_status", "arguments": {"task_id": task["task_id"], "status": status}},
+        "update": {
+            "name": "update_task_status",
+            "arguments": {"task_id": task["task_id"], "status": status},
+        },
         "human": transfer,
         "delete": transfer,
     }

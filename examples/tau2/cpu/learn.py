@@ -20,7 +20,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 if __name__ == "__main__":  # the repository's root instead of this folder
     sys.path[0] = str(ROOT)
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import httpx
@@ -76,7 +75,9 @@ class Learnt:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="a new one")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="one run each (default: 1 2)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2], help="one run each (default: 1 2)"
+    )
     options = parser.parse_args()
     start, folder = time.monotonic(), options.folder.resolve()
     try:
@@ -84,7 +85,10 @@ def main() -> int:
     except FileExistsError as error:
         parser.error(f"{error.filename} is there already; name another folder")
     except subprocess.CalledProcessError as error:
-        print(f"{error.cmd[1]} failed with status {error.returncode}; what it said is above", file=sys.stderr)
+        print(
+            f"{error.cmd[1]} failed with status {error.returncode}; what it said is above",
+            file=sys.stderr,
+        )
         return 1
     draw(runs, folder / "learn.png")
     print("\n".join(["", *table(runs), "", *map(on_the_way, runs), ""]))
@@ -105,14 +109,27 @@ def learn(folder: Path, seed: int) -> Learnt:
     family, turns, knows_nothing = folder / "family", folder / "turns.jsonl", folder / "beginner"
     common = (f"cluster.fileroot={folder}", "experiment_name=learn", f"seed={seed}")
     run("cpu/family.py", family, "--seed", seed)
-    run("expert.py", turns, "--domain", "mock", "--solo-mode", "--tasks-file", family / "demonstrations.jsonl")
+    run(
+        "expert.py",
+        turns,
+        "--domain",
+        "mock",
+        "--solo-mode",
+        "--tasks-file",
+        family / "demonstrations.jsonl",
+    )
     beginner(turns, knows_nothing, seed)
     data = (f"train_dataset.path={turns}", f"actor.path={knows_nothing}")
     run("sft.py", *config("sft_cpu"), *common, "trial_name=sft", *data, *SFT)
     supervised = checkpoint(folder, "sft")
     before = evaluate(supervised, family / "test.jsonl", folder / "before")
-    data = (f"train_dataset.path={family / 'train.jsonl'}", f"valid_dataset.path={family / 'test.jsonl'}")
-    run("train.py", *config("cpu"), *common, "trial_name=rl", *data, f"actor.path={supervised}", *RL)
+    data = (
+        f"train_dataset.path={family / 'train.jsonl'}",
+        f"valid_dataset.path={family / 'test.jsonl'}",
+    )
+    run(
+        "train.py", *config("cpu"), *common, "trial_name=rl", *data, f"actor.path={supervised}", *RL
+    )
     after = evaluate(checkpoint(folder, "rl"), family / "test.jsonl", folder / "after")
     (logs,) = folder.glob("logs/*/learn/rl")
     return Learnt(seed, logs, before, after)
@@ -120,7 +137,9 @@ def learn(folder: Path, seed: int) -> Learnt:
 
 def run(script: str, *arguments: object) -> None:
     print(f"\n$ python3 examples/tau2/{script} {' '.join(map(str, arguments))}", flush=True)
-    subprocess.run([sys.executable, f"examples/tau2/{script}", *map(str, arguments)], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, f"examples/tau2/{script}", *map(str, arguments)], cwd=ROOT, check=True
+    )
 
 
 def config(name: str) -> tuple[str, str]:
@@ -129,13 +148,18 @@ def config(name: str) -> tuple[str, str]:
 
 def checkpoint(folder: Path, trial: str) -> Path:
     """The last one of a run."""
-    return max(folder.glob(f"checkpoints/*/learn/{trial}/default/epoch*"), key=lambda path: path.stat().st_mtime)
+    return max(
+        folder.glob(f"checkpoints/*/learn/{trial}/default/epoch*"),
+        key=lambda path: path.stat().st_mtime,
+    )
 
 
 def beginner(turns: Path, folder: Path, seed: int) -> None:
     """A model that knows nothing, with a tokenizer made for the turns' prompts."""
     plain = untrained_tokenizer()
-    prompts = set(read_turns(turns, lambda turn: render(plain, turn.messages, turn.tools, tokenize=False)))
+    prompts = set(
+        read_turns(turns, lambda turn: render(plain, turn.messages, turn.tools, tokenize=False))
+    )
     tokenizer = train_tokenizer(sorted(prompts), VOCABULARY, MIN_FREQUENCY)
     torch.manual_seed(seed)
     Qwen3ForCausalLM(tiny_config(tokenizer)).save_pretrained(folder)
@@ -146,11 +170,45 @@ def evaluate(model: Path, tasks_file: Path, folder: Path) -> dict[str, dict]:
     """The `summary.json` of an evaluation in each mode."""
     with served(model) as base_url:
         for mode, (temperature, trials) in MODES.items():
-            tasks = ("--tasks-file", tasks_file, "--domain", "mock", "--solo-mode", "--max-steps", 8)
-            sampling = ("--temperature", temperature, "--tool-choice", "auto", "--max-completion-tokens", 48)
-            output = ("--trials", trials, "--concurrency", 64, "--output", folder / mode.replace(" ", "_"))
-            run("evaluate.py", *tasks, "--base-url", base_url, "--model", model.name, *sampling, *output)
-    return {mode: json.loads((folder / mode.replace(" ", "_") / "summary.json").read_text()) for mode in MODES}
+            tasks = (
+                "--tasks-file",
+                tasks_file,
+                "--domain",
+                "mock",
+                "--solo-mode",
+                "--max-steps",
+                8,
+            )
+            sampling = (
+                "--temperature",
+                temperature,
+                "--tool-choice",
+                "auto",
+                "--max-completion-tokens",
+                48,
+            )
+            output = (
+                "--trials",
+                trials,
+                "--concurrency",
+                64,
+                "--output",
+                folder / mode.replace(" ", "_"),
+            )
+            run(
+                "evaluate.py",
+                *tasks,
+                "--base-url",
+                base_url,
+                "--model",
+                model.name,
+                *sampling,
+                *output,
+            )
+    return {
+        mode: json.loads((folder / mode.replace(" ", "_") / "summary.json").read_text())
+        for mode in MODES
+    }
 
 
 @contextmanager
@@ -163,7 +221,9 @@ def served(model: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, "examples/tau2/cpu/serve.py", model, "--port", str(port)], cwd=ROOT)
+    server = subprocess.Popen(
+        [sys.executable, "examples/tau2/cpu/serve.py", model, "--port", str(port)], cwd=ROOT
+    )
     try:
         while True:
             if server.poll() is not None:

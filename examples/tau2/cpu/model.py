@@ -26,13 +26,12 @@ from pathlib import Path
 
 if __name__ == "__main__":  # the repository's root instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[3])
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    from examples.tau2 import quiet_tau2
+
+    quiet_tau2()
 # on busy cores, threads that spin cost several times what they gain
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from loguru import logger as tau2_logger
-
-tau2_logger.disable("tau2")  # it prints every message of every step
 
 import torch
 from openai.types.chat import ChatCompletion
@@ -47,7 +46,7 @@ from examples.tau2.data.rendering import render
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.llm import CallLLM
-from examples.tau2.episode.reward import evaluate
+from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
 
 ECONFIG = Tau2EnvConfig(domain="mock", solo_mode=True, max_steps=12)
@@ -61,7 +60,9 @@ LEARNING_RATE = 4e-3
 CHECK_EVERY = 25  # steps
 MIN_STEPS, MAX_STEPS = 125, 400
 CHECKED_EPISODES = 16  # of each task
-TOLERANCE = 0.3  # between the fractions of episodes that the policy and the demonstrator solve of a task
+TOLERANCE = (
+    0.3  # between the fractions of episodes that the policy and the demonstrator solve of a task
+)
 
 Turn = tuple[list[dict], list[dict], str]  # messages, tools, what the demonstrator said
 
@@ -102,7 +103,9 @@ def train(seed: int) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
     Raises:
         RuntimeError: the model has not learnt enough in `MAX_STEPS`.
     """
-    logging.getLogger("sglang").setLevel(logging.CRITICAL)  # a beginner's tool calls are not worth a message each
+    logging.getLogger("sglang").setLevel(
+        logging.CRITICAL
+    )  # a beginner's tool calls are not worth a message each
     start = time.monotonic()
     rows = task_rows(ECONFIG.domain, TASKS, ECONFIG.solo_mode)
     tasks = [environment.find_task(ECONFIG.domain, row["task_id"]) for row in rows]
@@ -137,21 +140,30 @@ def train(seed: int) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
                 f"{time.monotonic() - start:.0f} s",
                 flush=True,
             )
-            if step >= MIN_STEPS and all(abs(a - b) <= TOLERANCE for a, b in zip(solved, aim, strict=True)):
+            if step >= MIN_STEPS and all(
+                abs(a - b) <= TOLERANCE for a, b in zip(solved, aim, strict=True)
+            ):
                 return model, tokenizer
     if not 0.3 < sum(solved) / len(solved) < 0.8:
-        raise RuntimeError(f"after {MAX_STEPS} steps the model solves {sum(solved) / len(solved):.2f} of its tasks")
+        raise RuntimeError(
+            f"after {MAX_STEPS} steps the model solves {sum(solved) / len(solved):.2f} of its tasks"
+        )
     return model, tokenizer  # uneven, but some episodes succeed and others fail
 
 
 def demonstrations(tasks: list[Task]) -> tuple[list[Turn], list[float]]:
     """Every agent turn of the demonstrator's episodes, and the fraction of each task's episodes that got a reward."""
-    expected = {task.id: tuple(_call(a.name, a.arguments) for a in task.evaluation_criteria.actions) for task in tasks}
+    expected = {
+        task.id: tuple(_call(a.name, a.arguments) for a in task.evaluation_criteria.actions)
+        for task in tasks
+    }
     scripts = sorted({*expected.values(), (), (WORDS,)})
     turns: list[Turn] = []
 
     def demonstrator(script: tuple[str, ...]) -> CallLLM:
-        async def say(messages: list[dict], tools: list[dict], tool_choice: str | None) -> ChatCompletion:
+        async def say(
+            messages: list[dict], tools: list[dict], tool_choice: str | None
+        ) -> ChatCompletion:
             text = script[sum(message["role"] == "assistant" for message in messages)]
             turns.append((list(messages), tools, text))
             return completion(text, tools, "stop")
@@ -163,7 +175,9 @@ def demonstrations(tasks: list[Task]) -> tuple[list[Turn], list[float]]:
         right = expected[task.id]
         wrong = [script for script in scripts if script != right]
         played = wrong + [right] * round(RIGHT_PER_WRONG * len(wrong))
-        rewards = [asyncio.run(play(task, demonstrator((*script, _call("done", {}))))) for script in played]
+        rewards = [
+            asyncio.run(play(task, demonstrator((*script, _call("done", {}))))) for script in played
+        ]
         solved.append(sum(rewards) / len(rewards))
     return turns, solved
 
@@ -172,7 +186,9 @@ async def play(task: Task, agent: CallLLM) -> float:
     """The reward of one episode by tau2's evaluation."""
     episode = AsyncOrchestrator(ECONFIG, task, agent, None)
     await episode.converse()
-    return evaluate(episode.simulation_run(), task, ECONFIG.domain, ECONFIG.solo_mode, thinking_tool=False).reward
+    return evaluate_episode(
+        episode.simulation_run(), task, ECONFIG.domain, ECONFIG.solo_mode, thinking_tool=False
+    ).reward
 
 
 async def solved_fractions(
@@ -180,8 +196,13 @@ async def solved_fractions(
 ) -> list[float]:
     """The solved fraction of each task at temperature 1."""
     policy = Policy(model, tokenizer)
-    rewards = await asyncio.gather(*(play(task, policy) for task in tasks for _ in range(CHECKED_EPISODES)))
-    return [sum(rewards[i : i + CHECKED_EPISODES]) / CHECKED_EPISODES for i in range(0, len(rewards), CHECKED_EPISODES)]
+    rewards = await asyncio.gather(
+        *(play(task, policy) for task in tasks for _ in range(CHECKED_EPISODES))
+    )
+    return [
+        sum(rewards[i : i + CHECKED_EPISODES]) / CHECKED_EPISODES
+        for i in range(0, len(rewards), CHECKED_EPISODES)
+    ]
 
 
 def _batches(examples: list, rng: random.Random) -> Iterator[list]:
@@ -222,7 +243,9 @@ def _tokenize(tokenizer: PreTrainedTokenizerFast, turn: Turn) -> tuple[list[int]
     return render(tokenizer, messages, tools), [*answer, tokenizer.eos_token_id]
 
 
-def _loss(model: Qwen3ForCausalLM, batch: list[tuple[list[int], list[int]]], padding: int) -> torch.Tensor:
+def _loss(
+    model: Qwen3ForCausalLM, batch: list[tuple[list[int], list[int]]], padding: int
+) -> torch.Tensor:
     """Mean negative log-likelihood of the answers' tokens, in nats."""
     length = max(len(prompt) + len(answer) for prompt, answer in batch)
     tokens = torch.full((len(batch), length), padding)

@@ -16,14 +16,18 @@ from pathlib import Path
 
 if __name__ == "__main__":  # the repository's root instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[3])
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 # on busy cores, threads that spin cost several times what they gain
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from aiohttp import web
 from areal.experimental.openai.tool_call_parser import process_tool_calls
 from openai.types.chat import ChatCompletion
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from examples.tau2.data.rendering import render
 from examples.tau2.episode.llm import EmptyCompletion
@@ -32,9 +36,13 @@ MAX_NEW_TOKENS = 64
 GATHERING = 0.005  # seconds in which requests become one batch
 
 
-def completion(text: str, tools: list[dict] | None, finish_reason: str, usage: dict | None = None) -> ChatCompletion:
+def completion(
+    text: str, tools: list[dict] | None, finish_reason: str, usage: dict | None = None
+) -> ChatCompletion:
     """What AReaL's proxy answers when the model says `text`."""
-    calls, content, finish_reason = process_tool_calls(text, tools or [], "qwen", "qwen3", finish_reason)
+    calls, content, finish_reason = process_tool_calls(
+        text, tools or [], "qwen", "qwen3", finish_reason
+    )
     message = {
         "role": "assistant",
         "content": content,
@@ -58,7 +66,9 @@ class Policy:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast):
         self.model = model
         self.tokenizer = tokenizer
-        self.waiting: dict[tuple[float, int], list[tuple[list[int], asyncio.Future]]] = defaultdict(list)
+        self.waiting: dict[tuple[float, int], list[tuple[list[int], asyncio.Future]]] = defaultdict(
+            list
+        )
 
     async def __call__(
         self,
@@ -91,12 +101,18 @@ class Policy:
 
     def _generate(self, temperature: float, max_new_tokens: int) -> None:
         prompts, answers = zip(*self.waiting.pop((temperature, max_new_tokens)), strict=True)
-        batch = self.tokenizer.pad({"input_ids": list(prompts)}, padding_side="left", return_tensors="pt")
+        batch = self.tokenizer.pad(
+            {"input_ids": list(prompts)}, padding_side="left", return_tensors="pt"
+        )
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         generated = self.model.generate(
-            **batch, **(sampling if temperature else {"do_sample": False}), max_new_tokens=max_new_tokens
+            **batch,
+            **(sampling if temperature else {"do_sample": False}),
+            max_new_tokens=max_new_tokens,
         )
-        for answer, tokens in zip(answers, generated[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
+        for answer, tokens in zip(
+            answers, generated[:, batch["input_ids"].shape[1] :].tolist(), strict=True
+        ):
             if not answer.done():  # its client may have gone
                 answer.set_result(tokens)
 
@@ -109,7 +125,9 @@ def server(policy: Policy) -> web.Application:
             "max_new_tokens": body.get("max_completion_tokens") or MAX_NEW_TOKENS,
         }
         try:
-            said = await policy(body["messages"], body.get("tools"), body.get("tool_choice"), **sampling)
+            said = await policy(
+                body["messages"], body.get("tools"), body.get("tool_choice"), **sampling
+            )
         except EmptyCompletion:
             said = completion("", body.get("tools"), "stop")
         return web.json_response(text=said.model_dump_json())
@@ -118,7 +136,9 @@ def server(policy: Policy) -> web.Application:
         return web.json_response({"object": "list", "data": []})
 
     application = web.Application()
-    application.add_routes([web.post("/v1/chat/completions", complete), web.get("/v1/models", models)])
+    application.add_routes(
+        [web.post("/v1/chat/completions", complete), web.get("/v1/models", models)]
+    )
     return application
 
 

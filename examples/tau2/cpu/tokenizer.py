@@ -13,7 +13,14 @@ from transformers import PreTrainedTokenizerFast
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 # like Qwen3's: tokens of their own, but part of the text, so that parsers find them in what is decoded
-TEXT_TOKENS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+TEXT_TOKENS = (
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_response>",
+    "</tool_response>",
+)
 
 
 def untrained_tokenizer() -> PreTrainedTokenizerFast:
@@ -21,7 +28,9 @@ def untrained_tokenizer() -> PreTrainedTokenizerFast:
     return in_chat_format(_bpe())
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, min_frequency: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, min_frequency: int
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE over `texts` that merges across words and lines.
 
     It is split only before capital letters and around digits, so that the constant parts of a prompt collapse to a few
@@ -36,7 +45,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, min_frequency: int) -
         show_progress=False,
     )
     # a text token splits the prompt wherever it stands, in training as in use
-    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in TEXT_TOKENS])
+    tokenizer.add_tokens(
+        [AddedToken(token, special=False, normalized=False) for token in TEXT_TOKENS]
+    )
     tokenizer.train_from_iterator(texts, trainer)
     return in_chat_format(tokenizer)
 
@@ -56,7 +67,9 @@ def _bpe() -> Tokenizer:
 def in_chat_format(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """Any tokenizer with Qwen3's special tokens and chat template."""
     tokenizer.add_special_tokens(list(CONTROL_TOKENS))
-    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in TEXT_TOKENS])
+    tokenizer.add_tokens(
+        [AddedToken(token, special=False, normalized=False) for token in TEXT_TOKENS]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",

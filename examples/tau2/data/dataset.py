@@ -48,7 +48,7 @@ class TaskFilter(BaseModel, frozen=True, extra="forbid"):
 ALL = TaskFilter()
 
 
-def located(path: str) -> str:
+def absolute_path(path: str) -> str:
     """The path of a data set, if it is a tasks file an absolute one."""
     return os.path.abspath(os.path.expanduser(path)) if is_tasks_file(path) else path
 
@@ -59,7 +59,9 @@ def is_tasks_file(path: str) -> bool:
 
 
 @cache
-def task_rows(domain: str, path: str, solo_mode: bool = False, chosen: TaskFilter = ALL) -> tuple[dict[str, Any], ...]:
+def task_rows(
+    domain: str, path: str, solo_mode: bool = False, chosen: TaskFilter = ALL
+) -> tuple[dict[str, Any], ...]:
     """Rows for `tasks.find` of the tasks of a split or a tasks file, in its order; in solo mode those that tau2's solo agent
     takes (the others have no ticket). Reads all that is needed to play them.
 
@@ -73,21 +75,23 @@ def task_rows(domain: str, path: str, solo_mode: bool = False, chosen: TaskFilte
         OSError: the tasks file cannot be read.
     """
     if is_tasks_file(path):
-        path = located(path)
-        found, unreadable = tasks.read(path, domain)
+        path = absolute_path(path)
+        found, unreadable = tasks.read_tasks_file(path, domain)
         rows = {number: {"tasks_file": path, "row": number} for number in found}
     else:
         ids, unreadable = _split_ids(domain, path), {}
         rows = dict(enumerate({"task_id": id} for id in ids))
-        found = {number: tasks.find(row, domain) for number, row in rows.items()}
+        found = {number: tasks.find_task_row(row, domain) for number, row in rows.items()}
     kept = {number: row for number, row in found.items() if chosen.accepts(row)}
-    if wrong := unreadable | tasks.problems(kept, solo_mode):
+    if wrong := unreadable | tasks.unplayable_tasks(kept, solo_mode):
         raise BadTasks([wrong[number] for number in sorted(wrong)])
     if solo_mode:
         kept = {number: row for number, row in kept.items() if environment.playable_solo(row.task)}
     if not kept:
         asked = chosen.model_dump(exclude_defaults=True)
-        why = " for solo mode" * solo_mode + "".join(f", {name} {value}" for name, value in asked.items())
+        why = " for solo mode" * solo_mode + "".join(
+            f", {name} {value}" for name, value in asked.items()
+        )
         raise ValueError(f"no task is left{why}")
     return tuple(rows[number] for number in kept)
 

@@ -24,8 +24,13 @@ def render(
     the chat template: `enable_thinking`; `tokenize=False` returns text.
     """
     request = _request.validate_python({"model": "", "messages": messages, "tools": tools})
-    messages, tools = _ensure_message_dict_list("messages", list(request["messages"])), list(request["tools"])
-    return apply_chat_template(tokenizer, messages, tools=tools, add_generation_prompt=add_generation_prompt, **kwargs)
+    messages, tools = (
+        _ensure_message_dict_list("messages", list(request["messages"])),
+        list(request["tools"]),
+    )
+    return apply_chat_template(
+        tokenizer, messages, tools=tools, add_generation_prompt=add_generation_prompt, **kwargs
+    )
 
 
 def render_turn(
@@ -38,10 +43,14 @@ def render_turn(
         ValueError: the chat template does not render the answer as a continuation of the prompt.
     """
     prompt = render(tokenizer, messages, tools, tokenize=False)
-    whole = render(tokenizer, [*messages, answer], tools, add_generation_prompt=False, tokenize=False)
+    whole = render(
+        tokenizer, [*messages, answer], tools, add_generation_prompt=False, tokenize=False
+    )
     said, end, rest = whole.removeprefix(prompt).rpartition(tokenizer.eos_token)
     if not whole.startswith(prompt) or not end or rest.strip():
-        raise ValueError("the chat template does not render the answer as a continuation of the prompt")
+        raise ValueError(
+            "the chat template does not render the answer as a continuation of the prompt"
+        )
     # each by itself, as when it is generated: tokens do not merge over the border
     tokens = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, said)]
     return tokens[0], [*tokens[1], tokenizer.eos_token_id]

@@ -35,7 +35,7 @@ class TaskRow:
     place: str
 
 
-def find(data: dict[str, Any], domain: str) -> TaskRow:
+def find_task_row(data: dict[str, Any], domain: str) -> TaskRow:
     """The task of a data set's row: `{"tasks_file": path, "row": number}`, or `{"task_id": id}`, of tau2's `domain`, which may
     have a `db_path`. The task is not to be modified; that of a tasks file has the id `<path>:<row>:<id>`.
 
@@ -50,18 +50,18 @@ def find(data: dict[str, Any], domain: str) -> TaskRow:
         task = environment.find_task(domain, data["task_id"])
         return TaskRow(task, domain, data.get("db_path"), f"task {task.id!r}")
     try:
-        return read(data["tasks_file"], domain)[0][data["row"]]
+        return read_tasks_file(data["tasks_file"], domain)[0][data["row"]]
     except KeyError:
         raise LookupError(f"the file has no task in row {data['row']}") from None
 
 
-def named(task_id: str) -> dict[str, Any]:
+def dataset_row(task_id: str) -> dict[str, Any]:
     """The row of a data set whose task has this id."""
     place = _ID_OF_A_ROW.fullmatch(task_id)
     return {"tasks_file": place[1], "row": int(place[2])} if place else {"task_id": task_id}
 
 
-def name(data: dict[str, Any], domain: str) -> str:
+def task_label(data: dict[str, Any], domain: str) -> str:
     """What a row of a data set is called in messages, whether or not there is such a task."""
     if "tasks_file" in data:
         return f"task {data['tasks_file']}:{data['row']}"
@@ -69,7 +69,7 @@ def name(data: dict[str, Any], domain: str) -> str:
 
 
 @cache
-def read(path: str, domain: str) -> tuple[dict[int, TaskRow], dict[int, str]]:
+def read_tasks_file(path: str, domain: str) -> tuple[dict[int, TaskRow], dict[int, str]]:
     """The tasks of a file by row, and what is wrong with the rows that are none.
 
     Args:
@@ -93,7 +93,7 @@ def read(path: str, domain: str) -> tuple[dict[int, TaskRow], dict[int, str]]:
     return rows, problems
 
 
-def problems(rows: dict[int, TaskRow], solo_mode: bool) -> dict[int, str]:
+def unplayable_tasks(rows: dict[int, TaskRow], solo_mode: bool) -> dict[int, str]:
     """Why tasks cannot be played, by row; reads their databases."""
     used = {(row.domain, row.db_path) for row in rows.values() if row.domain in environment.DOMAINS}
     broken = {database: problem for database in used if (problem := _database_problem(*database))}
@@ -107,9 +107,9 @@ def problems(rows: dict[int, TaskRow], solo_mode: bool) -> dict[int, str]:
     return found
 
 
-def digest(path: str, domain: str) -> str:
+def tasks_file_digest(path: str, domain: str) -> str:
     """Changes whenever the tasks file or one of its databases does."""
-    files = {row.db_path for row in read(path, domain)[0].values()} - {None}
+    files = {row.db_path for row in read_tasks_file(path, domain)[0].values()} - {None}
     hashes = []
     for file in (path, *sorted(files)):
         with open(file, "rb") as opened:
@@ -117,10 +117,12 @@ def digest(path: str, domain: str) -> str:
     return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
 
 
-def cause(error: Exception) -> str:
+def explain_error(error: Exception) -> str:
     """What is wrong with a value, a file, or what is in it."""
     if isinstance(error, ValidationError):
-        found = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+        found = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        ]
         return "; ".join(found[:3]) + (f"; {len(found) - 3} more" if len(found) > 3 else "")
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
@@ -157,13 +159,17 @@ def _task_row(entry: Any, folder: str, domain: str, place: str) -> TaskRow:
         entry["evaluation_criteria"] = _parsed(
             entry["evaluation_criteria"], "evaluation_criteria is a string, but no JSON"
         )
-    instructions = entry["user_scenario"].get("instructions") if isinstance(entry.get("user_scenario"), dict) else None
+    instructions = (
+        entry["user_scenario"].get("instructions")
+        if isinstance(entry.get("user_scenario"), dict)
+        else None
+    )
     if isinstance(instructions, dict):
         domain = instructions.setdefault("domain", domain)
     try:
         task = Task.model_validate(entry)
     except ValidationError as error:
-        raise ValueError(f"no tau2 Task: {cause(error)}") from None
+        raise ValueError(f"no tau2 Task: {explain_error(error)}") from None
     return TaskRow(task, domain, _inside(folder, entry.get("db_path")), place)
 
 
@@ -171,7 +177,7 @@ def _parsed(text: str | bytes, otherwise: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{otherwise}: {cause(error)}") from None
+        raise ValueError(f"{otherwise}: {explain_error(error)}") from None
 
 
 def _inside(folder: str, db_path: Any) -> str | None:
@@ -197,9 +203,14 @@ def _task_problems(row: TaskRow, solo_mode: bool) -> Iterator[str]:
     for action in (criteria and criteria.actions) or []:
         if not any(toolkit and toolkit.has_tool(action.name) for toolkit in toolkits.values()):
             yield f"expects {action.name!r}, which is no tool of {row.domain}"
-    for call in [*((state and state.initialization_actions) or []), *((criteria and criteria.env_assertions) or [])]:
+    for call in [
+        *((state and state.initialization_actions) or []),
+        *((criteria and criteria.env_assertions) or []),
+    ]:
         # tau2 calls whatever attribute of the toolkit has this name
-        if call.func_name.startswith("_") or not callable(getattr(toolkits[call.env_type], call.func_name, None)):
+        if call.func_name.startswith("_") or not callable(
+            getattr(toolkits[call.env_type], call.func_name, None)
+        ):
             yield f"calls {call.func_name!r}, which the {call.env_type}'s toolkit has not"
     if criteria and RewardType.NL_ASSERTION in criteria.reward_basis:
         yield "its reward basis, NL_ASSERTION, needs an LLM judge, which this package has not"
@@ -211,5 +222,5 @@ def _database_problem(domain: str, db_path: str | None) -> str | None:
     try:
         environment.databases(domain, db_path)
     except Exception as error:  # parsers have errors of their own
-        return cause(error)
+        return explain_error(error)
     return None

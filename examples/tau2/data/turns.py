@@ -45,11 +45,15 @@ def read_turns(path: Path, convert: Callable[[Turn], T]) -> list[T]:
             except ValueError as error:
                 wrong[str(error)].append(number)
     if wrong:
-        raise ValueError("\n".join(f"line {_numbers(lines)}: {what}" for what, lines in wrong.items()))
+        raise ValueError(
+            "\n".join(f"line {_numbers(lines)}: {what}" for what, lines in wrong.items())
+        )
     return converted
 
 
-def write_turns(path: Path, dialogs: Iterable[tuple[str, Tau2EnvConfig, list[tuple[list[dict], dict]]]]) -> int:
+def write_turns(
+    path: Path, dialogs: Iterable[tuple[str, Tau2EnvConfig, list[tuple[list[dict], dict]]]]
+) -> int:
     """Write dialogs that earned the full reward, each an id, what was played, and its turns as (history, message said).
 
     Returns the number of turns. A reader never sees half a file.
@@ -95,16 +99,31 @@ def _turn(line: bytes) -> Turn | None:
     if metadata["correct"] != 1 or metadata["reward"] != 1.0:
         return None
     for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in ("system", "user", "assistant", "tool"):
-            raise ValueError("a message has no role, or one that is not system, user, assistant or tool")
-    return Turn([_message(message) for message in messages], _tools(metadata), _message(_join_thinking(answer)))
+        if not isinstance(message, dict) or message.get("role") not in (
+            "system",
+            "user",
+            "assistant",
+            "tool",
+        ):
+            raise ValueError(
+                "a message has no role, or one that is not system, user, assistant or tool"
+            )
+    return Turn(
+        [_message(message) for message in messages],
+        _tools(metadata),
+        _message(_join_thinking(answer)),
+    )
 
 
 def _tools(metadata: dict) -> list[dict]:
     """What the agent of such an episode is offered."""
     dialog = str(metadata.get("source_dialog_id"))
-    domain = metadata.get("domain") or next((d for d in environment.DOMAINS if dialog.startswith(f"{d}_")), None)
-    solo_mode, thinking_tool = (bool(metadata.get(name)) for name in ("solo_mode", "add_thinking_tool"))
+    domain = metadata.get("domain") or next(
+        (d for d in environment.DOMAINS if dialog.startswith(f"{d}_")), None
+    )
+    solo_mode, thinking_tool = (
+        bool(metadata.get(name)) for name in ("solo_mode", "add_thinking_tool")
+    )
     if domain not in environment.SOLO_DOMAINS if solo_mode else domain not in environment.DOMAINS:
         raise ValueError(
             f"metadata's domain {domain!r}{' has no solo mode' if domain in environment.DOMAINS else ' is unknown'}"
@@ -139,7 +158,11 @@ def _tool_call(call: Any) -> dict:
     if not (isinstance(name, str) and name and isinstance(parsed, dict)):
         raise ValueError("a tool call has no name, or arguments that are no JSON object")
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return {"id": call.get("id") or "", "type": "function", "function": {"name": name, "arguments": text}}
+    return {
+        "id": call.get("id") or "",
+        "type": "function",
+        "function": {"name": name, "arguments": text},
+    }
 
 
 def _join_thinking(answer: dict) -> dict:

@@ -10,25 +10,40 @@ class Tau2EnvConfig:
 
     domain: str = field(
         default="telecom",
-        metadata={"help": "tau2 domain: airline, retail, telecom or mock; in a tasks file, of tasks that name none."},
+        metadata={
+            "help": "tau2 domain: airline, retail, telecom or mock; in a tasks file, of tasks that name none."
+        },
     )
-    max_steps: int = field(default=100, metadata={"help": "Steps of tau2's orchestrator after which an episode ends."})
-    add_thinking_tool: bool = field(default=False, metadata={"help": "Offer the agent tau2's `think` tool."})
+    max_steps: int = field(
+        default=100, metadata={"help": "Steps of tau2's orchestrator after which an episode ends."}
+    )
+    add_thinking_tool: bool = field(
+        default=False, metadata={"help": "Offer the agent tau2's `think` tool."}
+    )
     solo_mode: bool = field(
-        default=False, metadata={"help": "The agent gets a ticket and the user's tools; there is no user simulator."}
+        default=False,
+        metadata={
+            "help": "The agent gets a ticket and the user's tools; there is no user simulator."
+        },
     )
     user_llm_base_url: str | None = field(
         default=None,
-        metadata={"help": "OpenAI-compatible URL of the user simulator; null: a provider known to litellm."},
+        metadata={
+            "help": "OpenAI-compatible URL of the user simulator; null: a provider known to litellm."
+        },
     )
     user_llm: str | None = field(
-        default=None, metadata={"help": "Model of the user simulator, e.g. openai/self-hosted-Qwen2.5-72B."}
+        default=None,
+        metadata={"help": "Model of the user simulator, e.g. openai/self-hosted-Qwen2.5-72B."},
     )
     user_llm_args: dict[str, Any] | None = field(
         default=None, metadata={"help": "Arguments of each user LLM call, e.g. {temperature: 0.0}."}
     )
     turn_discount: float = field(
-        default=1.0, metadata={"help": "Reward of a turn += turn_discount * reward of the next turn, applied by AReaL."}
+        default=1.0,
+        metadata={
+            "help": "Reward of a turn += turn_discount * reward of the next turn, applied by AReaL."
+        },
     )
     invalid_format_penalty: float = field(
         default=0.1, metadata={"help": "Subtracted from the reward of each malformed agent turn."}
@@ -42,7 +57,9 @@ class Tau2EnvConfig:
     timeout: float = field(default=600.0, metadata={"help": "Deadline of an episode in seconds."})
     reject_on_timeout: bool = field(
         default=False,
-        metadata={"help": "Reject an episode (and its GRPO group) at the deadline instead of scoring it 0."},
+        metadata={
+            "help": "Reject an episode (and its GRPO group) at the deadline instead of scoring it 0."
+        },
     )
 
 

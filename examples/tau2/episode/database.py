@@ -4,7 +4,14 @@ What `FrozenDB` holds refuses to be written to, so no tool, whatever tau2 marks 
 """
 
 import json
-from collections.abc import Callable, ItemsView, Iterator, MutableMapping, MutableSequence, ValuesView
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterator,
+    MutableMapping,
+    MutableSequence,
+    ValuesView,
+)
 from functools import cache, cached_property
 from typing import Any
 
@@ -27,7 +34,9 @@ class FrozenDB:
 
     def view(self) -> DB:
         """A private, writable view: tables and lists of models as `TableView`s and `ListView`s, everything else copied."""
-        return self._model.model_construct(**{name: field.view() for name, field in self._fields.items()})
+        return self._model.model_construct(
+            **{name: field.view() for name, field in self._fields.items()}
+        )
 
     def changes(self, view: DB) -> dict[str, Any]:
         """What differs between a view and the frozen database: equal for views of equal contents, and only for them.
@@ -148,7 +157,12 @@ def with_views(toolkit: type[ToolKitBase]) -> type[ToolKitBase]:
         self.db = type(self.db).model_construct(**plain)
         toolkit.update_db(self, update_data)
 
-    members = {"tools": tools, "use_tool": use_tool, "get_db_hash": get_db_hash, "update_db": update_db}
+    members = {
+        "tools": tools,
+        "use_tool": use_tool,
+        "get_db_hash": get_db_hash,
+        "update_db": update_db,
+    }
     return type(toolkit)(toolkit.__name__, (toolkit,), members)
 
 
@@ -204,8 +218,14 @@ class _FrozenTable:
             own, deleted = table._own, table._deleted - table._own.keys()
         else:
             own, deleted = table, self._items.keys() - table.keys()
-        changed = {key: self._items[key].change(item) if key in self else _new(item) for key, item in own.items()}
-        return {**dict.fromkeys(deleted), **{key: change for key, change in changed.items() if change}}
+        changed = {
+            key: self._items[key].change(item) if key in self else _new(item)
+            for key, item in own.items()
+        }
+        return {
+            **dict.fromkeys(deleted),
+            **{key: change for key, change in changed.items() if change},
+        }
 
 
 class _FrozenList:
@@ -218,10 +238,15 @@ class _FrozenList:
     def changes(self, items: ListView | list) -> dict[str, Any]:
         now = items._items if isinstance(items, ListView) else items
         changed = {
-            str(number): was.change(item) for number, (was, item) in enumerate(zip(self.items, now, strict=False))
+            str(number): was.change(item)
+            for number, (was, item) in enumerate(zip(self.items, now, strict=False))
         }
         added = [_dump(item) for item in now[len(self.items) :]]
-        return {"length": len(now), "added": added, **{number: change for number, change in changed.items() if change}}
+        return {
+            "length": len(now),
+            "added": added,
+            **{number: change for number, change in changed.items() if change},
+        }
 
 
 class _FrozenValue:
@@ -265,7 +290,9 @@ def _canonical(dump: Any) -> str:
 
 
 def _refuse(self, *_: Any, **__: Any) -> None:
-    raise TypeError("all episodes share this item: a tool may write to items that it looks up by key only")
+    raise TypeError(
+        "all episodes share this item: a tool may write to items that it looks up by key only"
+    )
 
 
 class _ImmutableDict(dict):

@@ -9,17 +9,7 @@ import copy
 import functools
 import gc
 import logging
-import os
 from functools import cache, partial
-from pathlib import Path
-
-# litellm, which tau2 imports, otherwise tries to download a price list: 10 s without a network.
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-
-import tau2.utils
-
-if os.environ.get("TAU2_DATA_DIR"):  # the tau2 on PyPI ignores it; it must be set before the domains are imported
-    tau2.utils.DATA_DIR = tau2.utils.utils.DATA_DIR = Path(os.environ["TAU2_DATA_DIR"])
 
 from tau2.agent.llm_agent import LLMSoloAgent
 from tau2.data_model.tasks import Task
@@ -87,24 +77,36 @@ def databases(domain: str, db_path: str | None) -> dict[str, database.FrozenDB]:
         OSError, ValueError, ...: whatever reading a file or validating what is in it raises.
     """
     constructor = registry.get_env_constructor(domain)
-    environment = constructor() if db_path is None else constructor(db=_database_class(domain).load(db_path))
+    environment = (
+        constructor() if db_path is None else constructor(db=_database_class(domain).load(db_path))
+    )
     toolkits = {"tools": environment.tools, "user_tools": environment.user_tools}
-    frozen = {kit: database.FrozenDB(toolkit.db) for kit, toolkit in toolkits.items() if toolkit is not None}
+    frozen = {
+        kit: database.FrozenDB(toolkit.db)
+        for kit, toolkit in toolkits.items()
+        if toolkit is not None
+    }
     _spare_garbage_collector()
     return frozen
 
 
-def register_environment(domain: str, thinking_tool: bool = False, db_path: str | None = None) -> str:
+def register_environment(
+    domain: str, thinking_tool: bool = False, db_path: str | None = None
+) -> str:
     """Register `make_environment` with tau2 and return the domain name under which its evaluator finds it."""
     name = f"{domain}/{'thinking' if thinking_tool else 'episode'}/{db_path or ''}"
     if name not in registry.get_domains():
-        constructor = partial(make_environment, domain, thinking_tool=thinking_tool, db_path=db_path)
+        constructor = partial(
+            make_environment, domain, thinking_tool=thinking_tool, db_path=db_path
+        )
         registry.register_domain(constructor, name)
     return name
 
 
 @cache
-def agent_tools(domain: str, solo_mode: bool = False, thinking_tool: bool = False) -> tuple[Tool, ...]:
+def agent_tools(
+    domain: str, solo_mode: bool = False, thinking_tool: bool = False
+) -> tuple[Tool, ...]:
     """The tools offered to the agent: in solo mode the user's too, and `done`; in tau2's order."""
     environment = _template(domain, solo_mode, thinking_tool)
     if not solo_mode:

@@ -42,7 +42,9 @@ _CONTEXT_EXCEEDED = (
     "exceeds max_total_tokens",  # AReaL's proxy: rollout.agent.engine_max_tokens
     "is non-positive! max_tokens=",  # AReaL's proxy: its default of 32,768 tokens for prompt and answer
 )
-_ONLY_STOP_TOKENS = "cannot strip stop tokens"  # AReaL 1.0.4's proxy cannot express an empty completion
+_ONLY_STOP_TOKENS = (
+    "cannot strip stop tokens"  # AReaL 1.0.4's proxy cannot express an empty completion
+)
 
 
 class ContextWindowExceeded(Exception):
@@ -67,7 +69,9 @@ def agent_llm(client: AsyncOpenAI, model: str, sampling: dict[str, Any]) -> Call
     The function raises `ContextWindowExceeded`, `EmptyCompletion`, or openai's error for anything else.
     """
 
-    async def call(messages: list[dict], tools: list[dict] | None, tool_choice: str | None) -> ChatCompletion:
+    async def call(
+        messages: list[dict], tools: list[dict] | None, tool_choice: str | None
+    ) -> ChatCompletion:
         return await complete(client, model, messages, tools, tool_choice, sampling)
 
     return policy(call)
@@ -103,8 +107,13 @@ def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | Non
         ValueError: there is neither a model nor a server.
     """
     if not (model or base_url):
-        raise ValueError("the user simulator needs a model: set user_llm, or user_llm_base_url, or play in solo_mode")
-    args, key = {"timeout": USER_CALL_TIMEOUT, **(args or {})}, os.environ.get("TAU2_USER_LLM_API_KEY") or None
+        raise ValueError(
+            "the user simulator needs a model: set user_llm, or user_llm_base_url, or play in solo_mode"
+        )
+    args, key = (
+        {"timeout": USER_CALL_TIMEOUT, **(args or {})},
+        os.environ.get("TAU2_USER_LLM_API_KEY") or None,
+    )
     if base_url is None:
         return provider_llm(model, {"api_key": key, **args})
 
@@ -131,7 +140,9 @@ def provider_llm(model: str, args: dict[str, Any]) -> CallLLM:
 
 async def probe(call: CallLLM) -> str:
     """What an LLM says to "Say OK.", before anything depends on it; raises whatever keeps it from answering."""
-    completion = await asyncio.wait_for(call([{"role": "user", "content": "Say OK."}], None, None), PROBE_TIMEOUT)
+    completion = await asyncio.wait_for(
+        call([{"role": "user", "content": "Say OK."}], None, None), PROBE_TIMEOUT
+    )
     return completion.choices[0].message.content or ""
 
 
@@ -144,12 +155,16 @@ async def shared_client(
     them for each request, which takes 15 ms where 256 are idle.
     """
     if http_client is not None:
-        return AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
+        return AsyncOpenAI(
+            base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0
+        )
     key = asyncio.get_running_loop(), base_url
     if key not in _clients:
         limits = httpx.Limits(max_connections=None)
         http_client = openai.DefaultAioHttpClient(limits=limits, verify=ssl_context())
-        client = AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
+        client = AsyncOpenAI(
+            base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0
+        )
         _clients[key] = client, _close_with_loop(key)
         await anext(_clients[key][1])
     return _clients[key][0].with_options(api_key=api_key)
@@ -170,7 +185,9 @@ async def _close_with_loop(key: tuple) -> AsyncGenerator[None, None]:
         await client.close()
 
 
-_clients: dict[tuple[asyncio.AbstractEventLoop, str | None], tuple[AsyncOpenAI, AsyncGenerator]] = {}
+_clients: dict[
+    tuple[asyncio.AbstractEventLoop, str | None], tuple[AsyncOpenAI, AsyncGenerator]
+] = {}
 
 
 async def complete(
@@ -189,12 +206,16 @@ async def complete(
     tool_arguments = {"tools": tools, "tool_choice": tool_choice} if tools else {}
     sampling = {key: value for key, value in arguments.items() if key not in _REQUEST_OPTIONS}
     body = {"model": model, "messages": messages, **tool_arguments, **sampling}
-    return await client.post("/chat/completions", body=body, options=options, cast_to=ChatCompletion)
+    return await client.post(
+        "/chat/completions", body=body, options=options, cast_to=ChatCompletion
+    )
 
 
 def response_cost(response: Any) -> float:
     """USD of an LLM call by litellm's price list; 0.0, silently, for models that are not on it (self-hosted ones)."""
-    if isinstance(response, ChatCompletion):  # from a server of one's own: litellm has types of its own
+    if isinstance(
+        response, ChatCompletion
+    ):  # from a server of one's own: litellm has types of its own
         return 0.0
     from litellm import completion_cost
     from tau2.utils.llm_utils import _parse_ft_model_name
@@ -213,10 +234,12 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, openai.APIStatusError):  # litellm's errors derive from openai's
         return error.status_code in (408, 409, 425, 429) or error.status_code >= 500
     # a connection that breaks, or a body that is cut off or is not what the API promises
-    return isinstance(error, (UnusableAnswer, openai.APIError, httpx.HTTPError, json.JSONDecodeError))
+    return isinstance(
+        error, (UnusableAnswer, openai.APIError, httpx.HTTPError, json.JSONDecodeError)
+    )
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """One line for logs and rejections: the error's type and message and, if they hide it, the cause; cut to 300 characters."""
     text, cause = f"{type(error).__name__}: {error}", error
     while cause.__cause__:
@@ -242,14 +265,18 @@ class Outage:
         if now - self.told > REPEAT:
             logger.warning(
                 "user simulator fails (%s); failed calls so far: %d; retrying until the episodes' deadlines",
-                describe(cause),
+                describe_error(cause),
                 self.failures,
             )
             self.told = now
 
     def recovered(self) -> None:
         if self.since is not None and (seconds := time.monotonic() - self.since) > HICCUP:
-            logger.warning("user simulator answers again after %.0f s and %d failed calls", seconds, self.failures)
+            logger.warning(
+                "user simulator answers again after %.0f s and %d failed calls",
+                seconds,
+                self.failures,
+            )
             self.failures = 0
         self.since = None
 

@@ -4,7 +4,13 @@ import json
 import re
 
 from openai.types.chat import ChatCompletion
-from tau2.data_model.message import AssistantMessage, Message, MultiToolMessage, ToolCall, ToolMessage
+from tau2.data_model.message import (
+    AssistantMessage,
+    Message,
+    MultiToolMessage,
+    ToolCall,
+    ToolMessage,
+)
 
 MAX_DEPTH = 32  # of nested tool arguments; pydantic reads no json back beyond 200 levels, and no tool of tau2 needs 5
 _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
@@ -13,7 +19,11 @@ _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 def to_openai(message: Message, speaker: str = "assistant") -> list[dict]:
     """A tau2 message as `speaker`, "assistant" or "user", sees it: its own words are the assistant's, the rest the user's."""
     if isinstance(message, MultiToolMessage):
-        return [entry for tool_message in message.tool_messages for entry in to_openai(tool_message, speaker)]
+        return [
+            entry
+            for tool_message in message.tool_messages
+            for entry in to_openai(tool_message, speaker)
+        ]
     if isinstance(message, ToolMessage):
         return [{"role": "tool", "content": to_utf8(message.content), "tool_call_id": message.id}]
     if message.role != speaker:
@@ -51,12 +61,16 @@ def parse_tool_calls(completion: ChatCompletion, requestor: str) -> list[ToolCal
         try:
             arguments = json.loads(call.function.arguments or "{}", parse_constant=_refuse_constant)
             _check_depth(arguments)
-            json.dumps([call.function.name, arguments], ensure_ascii=False, allow_nan=False).encode()
+            json.dumps(
+                [call.function.name, arguments], ensure_ascii=False, allow_nan=False
+            ).encode()
         except (ValueError, RecursionError) as error:
             raise ValueError(f"arguments of a tool call do not parse: {error}") from error
         if not isinstance(arguments, dict) or not call.function.name:
             raise ValueError("a tool call needs a name and an object of arguments")
-        calls.append(ToolCall(id=call.id, name=call.function.name, arguments=arguments, requestor=requestor))
+        calls.append(
+            ToolCall(id=call.id, name=call.function.name, arguments=arguments, requestor=requestor)
+        )
     return calls or None
 
 

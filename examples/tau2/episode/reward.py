@@ -13,7 +13,7 @@ from examples.tau2.episode import environment
 from examples.tau2.episode.simulation import AgentTurn
 
 
-def evaluate(
+def evaluate_episode(
     simulation: SimulationRun,
     task: Task,
     domain: str,
@@ -40,7 +40,9 @@ class _Messages(list[Message]):
 
     def __deepcopy__(self, memo: dict) -> list[Message]:
         return [
-            message.model_copy(update={"tool_calls": [_private(call) for call in message.tool_calls]})
+            message.model_copy(
+                update={"tool_calls": [_private(call) for call in message.tool_calls]}
+            )
             if getattr(message, "tool_calls", None)
             else message
             for message in self
@@ -62,7 +64,9 @@ def matched_actions(task: Task, messages: Iterable[Message]) -> dict[str, float]
     for message in messages:
         turn = (getattr(message, "raw_data", None) or {}).get("completion_id", turn)
         for call in getattr(message, "tool_calls", None) or []:
-            still_missing = [action for action in missing if not action.compare_with_tool_call(call)]
+            still_missing = [
+                action for action in missing if not action.compare_with_tool_call(call)
+            ]
             if turn is not None and len(still_missing) < len(missing):
                 shares[turn] += (len(missing) - len(still_missing)) / len(expected)
             missing = still_missing

@@ -29,7 +29,7 @@ from examples.tau2.episode.llm import (
     EmptyCompletion,
     UnusableAnswer,
     UserSimulatorError,
-    describe,
+    describe_error,
     is_transient,
     response_cost,
     user_outage,
@@ -87,7 +87,9 @@ class _Agent:
         for message in message_history or []:
             self.history += to_openai(message)
 
-    def generate_next_message(self, message: Message | None, state: None) -> tuple[AssistantMessage, None]:
+    def generate_next_message(
+        self, message: Message | None, state: None
+    ) -> tuple[AssistantMessage, None]:
         return self.next_message, state
 
     async def think(self, message: Message | None) -> None:
@@ -125,7 +127,11 @@ class _Agent:
             content=strip_thinking(content),
             cost=0.0,
             usage=usage,
-            raw_data={"completion_id": completion.id, "finish_reason": choice.finish_reason, **entry},
+            raw_data={
+                "completion_id": completion.id,
+                "finish_reason": choice.finish_reason,
+                **entry,
+            },
         )
         try:
             said.tool_calls = parse_tool_calls(completion, "assistant")
@@ -166,13 +172,17 @@ class SoloAgent(_Agent, LLMSoloAgent):
     tool_choice = "required"
 
     def malformed(self, said: AssistantMessage, finish_reason: str | None) -> str | None:
-        return super().malformed(said, finish_reason) or (None if said.tool_calls else "text_in_solo_mode")
+        return super().malformed(said, finish_reason) or (
+            None if said.tool_calls else "text_in_solo_mode"
+        )
 
     def accepts(self, said: AssistantMessage) -> bool:
         if not said.tool_calls:
             return False
         self._check_if_stop_toolcall(said)
-        return not (said.tool_calls and self.is_stop(said))  # tau2 raises when it has to stop on a tool call
+        return not (
+            said.tool_calls and self.is_stop(said)
+        )  # tau2 raises when it has to stop on a tool call
 
 
 class User(UserSimulator):
@@ -221,16 +231,22 @@ class User(UserSimulator):
         while True:
             start = time.perf_counter()
             try:
-                self.next_message = self.read(await self.call(self.history, self.schemas, "auto", **sampling))
+                self.next_message = self.read(
+                    await self.call(self.history, self.schemas, "auto", **sampling)
+                )
                 return
             except Exception as error:
                 if not is_transient(error):
-                    raise UserSimulatorError(describe(error)) from error
+                    raise UserSimulatorError(describe_error(error)) from error
                 self.last_error = error
                 user_outage.failed(error)
                 if isinstance(error, UnusableAnswer):
-                    sampling = {"temperature": 1.0}  # at temperature 0 the same answer would come again
-            await asyncio.sleep(min(MAX_BACKOFF, 0.25 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0))
+                    sampling = {
+                        "temperature": 1.0
+                    }  # at temperature 0 the same answer would come again
+            await asyncio.sleep(
+                min(MAX_BACKOFF, 0.25 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0)
+            )
             self.lost_seconds += time.perf_counter() - start
             attempt += 1
 
@@ -245,10 +261,16 @@ class User(UserSimulator):
             content = strip_thinking(to_utf8(completion.choices[0].message.content))
             usage = token_usage(completion)
         except (ValueError, TypeError, AttributeError, IndexError) as error:
-            raise UnusableAnswer(describe(error)) from error
+            raise UnusableAnswer(describe_error(error)) from error
         self.prompt_tokens += usage["prompt_tokens"]
         self.completion_tokens += usage["completion_tokens"]
-        said = UserMessage(role="user", content=content, tool_calls=calls, cost=response_cost(completion), usage=usage)
+        said = UserMessage(
+            role="user",
+            content=content,
+            tool_calls=calls,
+            cost=response_cost(completion),
+            usage=usage,
+        )
         if is_empty(said):
             raise UnusableAnswer("empty, or thinking only")
         return said
@@ -306,7 +328,9 @@ class AsyncOrchestrator(Orchestrator):
             openai.OpenAIError: the agent's server cannot be reached or refuses.
         """
         try:
-            has_history = self.task.initial_state is not None and self.task.initial_state.message_history
+            has_history = (
+                self.task.initial_state is not None and self.task.initial_state.message_history
+            )
             if self.solo_mode and not has_history:
                 await self.agent.think(None)
             self.initialize()
@@ -329,7 +353,11 @@ class AsyncOrchestrator(Orchestrator):
 
     def fail(self, cause: str, message: AssistantMessage | None = None) -> None:
         """End the episode by the agent's fault."""
-        self.done, self.termination_reason, self.failure = True, TerminationReason.AGENT_ERROR, cause
+        self.done, self.termination_reason, self.failure = (
+            True,
+            TerminationReason.AGENT_ERROR,
+            cause,
+        )
         if message is not None:
             self.trajectory.append(message)
 

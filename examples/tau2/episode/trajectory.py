@@ -53,7 +53,11 @@ class Tau2RunInfo:
     @property
     def termination(self) -> str:
         """One of `TERMINATIONS`."""
-        return self.failure if self.failure in TERMINATIONS else self.simulation.termination_reason.value
+        return (
+            self.failure
+            if self.failure in TERMINATIONS
+            else self.simulation.termination_reason.value
+        )
 
     def to_json(self, indent: int | None = 1) -> bytes:
         return _adapter().dump_json(self, indent=indent)
@@ -81,7 +85,9 @@ class Tau2RunInfo:
                 continue
             raw = message.raw_data or {}
             fault = malformed.get(raw.get("completion_id"))
-            lines.append(f"\n[{message.turn_idx}] {message.role}{f' (malformed: {fault})' if fault else ''}")
+            lines.append(
+                f"\n[{message.turn_idx}] {message.role}{f' (malformed: {fault})' if fault else ''}"
+            )
             lines.append(raw.get("content") or message.content or "")
             lines += [f"-> {call.name}({call.arguments})" for call in message.tool_calls or []]
         info = self.simulation.reward_info
@@ -110,7 +116,10 @@ class Tau2RunInfo:
             "user/completion_tokens": self.user_completion_tokens,
             "tools/calls": len(tool_messages),
             "tools/errors": sum(message.error for message in tool_messages),
-            **{f"termination/{reason}": float(self.termination == reason) for reason in TERMINATIONS},
+            **{
+                f"termination/{reason}": float(self.termination == reason)
+                for reason in TERMINATIONS
+            },
         }
 
 
@@ -127,7 +136,10 @@ def write_trajectory(info: Tau2RunInfo, directory: str | Path) -> Path:
     os.makedirs(folder, exist_ok=True)
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", info.task_id)[-80:]
     path = os.path.join(folder, f"{slug}-{uuid.uuid4().hex[:12]}")
-    contents = {f"{path}.txt": info.to_text().encode("utf-8", "replace"), f"{path}.json": info.to_json()}
+    contents = {
+        f"{path}.txt": info.to_text().encode("utf-8", "replace"),
+        f"{path}.json": info.to_json(),
+    }
     try:
         for name, content in contents.items():
             Path(f"{name}.partial").write_bytes(content)

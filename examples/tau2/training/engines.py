@@ -42,7 +42,9 @@ class _Heard:
     def load(self, meta: Any) -> None:
         with _heard():
             super().load(meta)
-        if not meta.with_optim and hasattr(optimizer := getattr(self, "optimizer", None), "reload_model_params"):
+        if not meta.with_optim and hasattr(
+            optimizer := getattr(self, "optimizer", None), "reload_model_params"
+        ):
             optimizer.reload_model_params()
 
     def update_weights(self, meta: Any) -> None:
@@ -54,7 +56,10 @@ class _Willing:
     """An engine that rolls out, whose worker counts as if it were the only one: the controller's count is the narrower."""
 
     def initialize(
-        self, engine_id: str | None = None, addr: str | list[str] | None = None, train_data_parallel_size: int = 1
+        self,
+        engine_id: str | None = None,
+        addr: str | list[str] | None = None,
+        train_data_parallel_size: int = 1,
     ) -> None:
         super().initialize(engine_id, addr, train_data_parallel_size)
 
@@ -64,5 +69,7 @@ def __getattr__(name: str) -> type:
     if name.startswith("__"):
         raise AttributeError(name)
     mixin = _Willing if name.startswith("Remote") else _Heard
-    module = "areal.experimental.engine.archon_engine" if name.startswith("Archon") else "areal.engine"
+    module = (
+        "areal.experimental.engine.archon_engine" if name.startswith("Archon") else "areal.engine"
+    )
     return type(name, (mixin, getattr(import_module(module), name)), {"__module__": __name__})

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from examples.tau2 import quiet_tau2
 from examples.tau2.training.supervisor import supervise
 
 
-class PlanError(ValueError):
+class ConfigError(ValueError):
     """A config that cannot be run; `problems` has a sentence for each thing to mend."""
 
     def __init__(self, problems: list[str]):
@@ -31,7 +32,7 @@ class Job:
 def launch(argv: list[str], doc: str, check: Callable[[list[str]], Job]) -> int:
     """Run the job that `check` makes of the options, or, with `--check`, only print its summary.
 
-    `check` raises `PlanError`. Exit status: 0 done, 2 nothing was launched because of the plan, 124 the run's deadline
+    `check` raises `ConfigError`. Exit status: 0 done, 2 nothing was launched because of the plan, 124 the run's deadline
     passed, else a failure. To be called before threads exist.
     """
     # AReaL starts its workers with a bare `python3`: let it be this one
@@ -39,18 +40,24 @@ def launch(argv: list[str], doc: str, check: Callable[[list[str]], Job]) -> int:
     return supervise(lambda set_deadline: run(argv, doc, check, set_deadline))
 
 
-def run(argv: list[str], doc: str, check: Callable[[list[str]], Job], set_deadline: Callable[[float], None]) -> int:
+def run(
+    argv: list[str],
+    doc: str,
+    check: Callable[[list[str]], Job],
+    set_deadline: Callable[[float], None],
+) -> int:
     """The job in this process; `set_deadline` is told its timeout in seconds."""
     if {"-h", "--help"} & set(argv):
         print(doc)
         return 0
-    from loguru import logger as tau2_logger
-
-    tau2_logger.disable("tau2")  # it says a lot when imported
+    quiet_tau2()
     try:
-        job = check([forced(argument) for argument in argv if argument != "--check"])
-    except PlanError as error:
-        print("Nothing was launched:\n" + "\n".join(f"  - {problem}" for problem in error.problems), file=sys.stderr)
+        job = check([as_hydra_override(argument) for argument in argv if argument != "--check"])
+    except ConfigError as error:
+        print(
+            "Nothing was launched:\n" + "\n".join(f"  - {problem}" for problem in error.problems),
+            file=sys.stderr,
+        )
         return 2
     print(job.summary, flush=True)
     if "--check" not in argv:
@@ -60,7 +67,7 @@ def run(argv: list[str], doc: str, check: Callable[[list[str]], Job], set_deadli
     return 0
 
 
-def forced(argument: str) -> str:
+def as_hydra_override(argument: str) -> str:
     """Hydra refuses to override a field that the YAML does not name, and list items by `[0]`: spell it its way."""
     name, equals, value = argument.partition("=")
     if not equals or argument.startswith(("-", "+", "~")):
@@ -77,9 +84,13 @@ def start(argv: list[str], kind: type) -> tuple[Any, Path]:
     config, _ = load_expr_config(argv, kind)
     if key:
         os.environ["SWANLAB_API_KEY"] = key
-    if config.stats_logger.wandb.mode != "disabled":  # AReaL has wandb log in before it tells it the mode
+    if (
+        config.stats_logger.wandb.mode != "disabled"
+    ):  # AReaL has wandb log in before it tells it the mode
         os.environ["WANDB_MODE"] = config.stats_logger.wandb.mode
-    Path(config.cluster.name_resolve.nfs_record_root).mkdir(parents=True, exist_ok=True)  # AReaL expects it
+    Path(config.cluster.name_resolve.nfs_record_root).mkdir(
+        parents=True, exist_ok=True
+    )  # AReaL expects it
     return config, Path(StatsLogger.get_log_path(config.stats_logger))
 
 
@@ -101,7 +112,9 @@ def console(log: Path | None) -> Iterator[TextIO]:
         with suppress(OSError):
             sys.stdout.flush()
         tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-30:])
-        said = "\n".join(str(error).splitlines()[:4])  # AReaL's errors can have a log of their own in them
+        said = "\n".join(
+            str(error).splitlines()[:4]
+        )  # AReaL's errors can have a log of their own in them
         print(f"{tail}\nThe run failed: {said}\nMore in {log}", file=terminal)
         raise
 
@@ -118,7 +131,9 @@ def watch(trainer: Any, folder: Path, terminal: TextIO) -> None:
         print(f"going on after step {trainer.first_step}", file=terminal)
     steps = config.total_train_epochs * len(trainer.train_dataloader)
     steps = min(steps, config.total_train_steps or steps)
-    trainer.stats_logger = StepLog(trainer.stats_logger, folder / "statistics.jsonl", steps, terminal)
+    trainer.stats_logger = StepLog(
+        trainer.stats_logger, folder / "statistics.jsonl", steps, terminal
+    )
     print(f"training {steps} steps ...", file=terminal)
 
 
@@ -133,12 +148,18 @@ def tell_results(config: Any, folder: Path, terminal: TextIO) -> None:
     except (OSError, ValueError) as error:  # the run is good
         print(f"there is no report: {error}", file=terminal)
 
-    saved = Path(Saver.get_model_save_root(config.experiment_name, config.trial_name, config.cluster.fileroot))
+    saved = Path(
+        Saver.get_model_save_root(
+            config.experiment_name, config.trial_name, config.cluster.fileroot
+        )
+    )
     results = {
         "trajectories": [folder / "generated"],
         "statistics": [folder / "statistics.jsonl"],
         "checkpoint": sorted(saved.glob("epoch*"), key=lambda path: path.stat().st_mtime)[-1:],
         "report": [folder / "report.html"],
     }
-    lines = (f"{name:12}  {path}" for name, paths in results.items() for path in paths if path.exists())
+    lines = (
+        f"{name:12}  {path}" for name, paths in results.items() for path in paths if path.exists()
+    )
     print("", *lines, sep="\n", file=terminal)

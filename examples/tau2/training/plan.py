@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from areal.api.alloc_mode import ModelAllocation
-from areal.api.cli_args import TrainDatasetConfig, ValidDatasetConfig, parse_cli_args, to_structured_cfg
+from areal.api.cli_args import (
+    TrainDatasetConfig,
+    ValidDatasetConfig,
+    parse_cli_args,
+    to_structured_cfg,
+)
 from areal.experimental.openai.proxy.server import DEFAULT_ADMIN_API_KEY
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
@@ -19,13 +24,15 @@ from pydantic import ValidationError
 from examples.tau2.data import tasks
 from examples.tau2.data.dataset import BadTasks, TaskFilter, task_rows
 from examples.tau2.episode import environment
-from examples.tau2.episode.llm import describe, probe, user_llm
+from examples.tau2.episode.llm import describe_error, probe, user_llm
 from examples.tau2.episode.messages import strip_thinking
-from examples.tau2.training.launch import PlanError
-from examples.tau2.training.recovery import is_on
+from examples.tau2.training.launch import ConfigError
+from examples.tau2.training.recovery import recovery_is_on
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
-PROXY_MAX_TOKENS = 32_768  # AReaL 1.0.4's proxy allows a prompt and its answer no more, whatever gconfig says
+PROXY_MAX_TOKENS = (
+    32_768  # AReaL 1.0.4's proxy allows a prompt and its answer no more, whatever gconfig says
+)
 _PLACEHOLDER = re.compile(r"/path/to\b|<[^<>]+>")
 
 
@@ -35,12 +42,12 @@ def load_plan(argv: list[str], kind: type = Tau2PPOConfig) -> tuple[Any, list[st
     Options that do not exist, have the wrong type, or are missing are reported and left out, so that the rest can be checked.
 
     Raises:
-        PlanError: the file or an override cannot be read, or makes no config.
+        ConfigError: the file or an override cannot be read, or makes no config.
     """
     try:
         given, _ = parse_cli_args(argv)
     except (Exception, SystemExit) as error:
-        raise PlanError([f"--config or an override: {_first_line(error)}"]) from error
+        raise ConfigError([f"--config or an override: {_first_line(error)}"]) from error
     OmegaConf.set_struct(given, False)
     found = []
     try:
@@ -57,7 +64,7 @@ def load_plan(argv: list[str], kind: type = Tau2PPOConfig) -> tuple[Any, list[st
             OmegaConf.update(config, option, "unset")
         plan = OmegaConf.to_object(config)
     except Exception as error:
-        raise PlanError([*found, _first_line(error)]) from error
+        raise ConfigError([*found, _first_line(error)]) from error
     discount = OmegaConf.select(given, "rollout.agent.turn_discount")
     if discount is not None and discount != plan.econfig.turn_discount:
         plan.rollout.agent.turn_discount = plan.econfig.turn_discount
@@ -140,11 +147,11 @@ def _environment(plan: Tau2PPOConfig) -> Iterator[str]:
         try:
             others |= _domains(plan, dataset).keys() - {econfig.domain}
         except ValidationError as error:
-            yield f"{option}.dataset_kwargs: {tasks.cause(error)}"
+            yield f"{option}.dataset_kwargs: {tasks.explain_error(error)}"
         except BadTasks as error:
             yield from (f"{option}.path={dataset.path!r}: {problem}" for problem in error.problems)
         except (ValueError, OSError) as error:
-            yield f"{option}.path={dataset.path!r}: {tasks.cause(error)}"
+            yield f"{option}.path={dataset.path!r}: {tasks.explain_error(error)}"
     for domain in sorted(others):
         yield from _missing_data(plan, domain)
 
@@ -165,7 +172,7 @@ def _domains(plan: Tau2PPOConfig, dataset: TrainDatasetConfig | ValidDatasetConf
     """The number of tasks of a data set by domain."""
     domain, chosen = plan.econfig.domain, TaskFilter(**dataset.dataset_kwargs)
     rows = task_rows(domain, dataset.path, plan.econfig.solo_mode, chosen)
-    return Counter(tasks.find(row, domain).domain for row in rows)
+    return Counter(tasks.find_task_row(row, domain).domain for row in rows)
 
 
 def _numbers(plan: Tau2PPOConfig) -> Iterator[str]:
@@ -225,7 +232,9 @@ def _numbers(plan: Tau2PPOConfig) -> Iterator[str]:
             f"econfig.turn_discount={plan.econfig.turn_discount}; set the latter only"
         )
     if actor.enable_tree_training and not (
-        actor.pad_to_maximum and actor.mb_spec.max_tokens_per_mb and actor.mb_spec.max_tokens_per_mb % 128 == 0
+        actor.pad_to_maximum
+        and actor.mb_spec.max_tokens_per_mb
+        and actor.mb_spec.max_tokens_per_mb % 128 == 0
     ):
         yield (
             "actor.enable_tree_training=true needs actor.pad_to_maximum=true and actor.mb_spec.max_tokens_per_mb "
@@ -245,7 +254,9 @@ def _contexts(plan: Tau2PPOConfig) -> Iterator[str]:
         window = PROXY_MAX_TOKENS
     elif window > PROXY_MAX_TOKENS:
         yield f"rollout.agent.engine_max_tokens={window} has no effect: AReaL's proxy stops at {PROXY_MAX_TOKENS}; set that"
-    if served is not None and window >= served:  # SGLang refuses a request that could fill its context
+    if (
+        served is not None and window >= served
+    ):  # SGLang refuses a request that could fill its context
         yield (
             f"rollout.agent.engine_max_tokens={window} must be less than sglang.context_length={served}; "
             "lower the former, or raise the latter"
@@ -285,7 +296,9 @@ def allocation(plan: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
             used += size
     needs_gpus = any(spec.gpu for engine, _ in engines.values() for spec in engine.scheduling_spec)
     if parsed and (total or needs_gpus) and used != total:
-        taken = " and ".join(f"{option}.backend={engine.backend}" for option, (engine, _) in engines.items())
+        taken = " and ".join(
+            f"{option}.backend={engine.backend}" for option, (engine, _) in engines.items()
+        )
         yield (
             f"{taken} {'take' if len(engines) > 1 else 'takes'} {used} GPUs, but "
             f"cluster.n_nodes={plan.cluster.n_nodes} times cluster.n_gpus_per_node={plan.cluster.n_gpus_per_node} is {total}"
@@ -294,8 +307,12 @@ def allocation(plan: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
 
 def storage(plan: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
     """Placeholders, names and folders that are not there or cannot be written."""
-    placeholders: dict[str, str] = {}  # by value: other options take it over from these by interpolation
-    for path, value in sorted(_strings(asdict(plan)), key=lambda item: not item[0].startswith(("cluster.", "actor."))):
+    placeholders: dict[
+        str, str
+    ] = {}  # by value: other options take it over from these by interpolation
+    for path, value in sorted(
+        _strings(asdict(plan)), key=lambda item: not item[0].startswith(("cluster.", "actor."))
+    ):
         if is_placeholder(value):
             placeholders.setdefault(value, path)
     for value, path in placeholders.items():
@@ -317,7 +334,11 @@ def storage(plan: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
     for option, model in (("actor.path", plan.actor.path), ("tokenizer_path", plan.tokenizer_path)):
         if not model:
             yield f"{option} is not set; give a model folder or a name on the model hub"
-        elif model.startswith(("/", ".", "~")) and not is_placeholder(model) and not Path(model).is_dir():
+        elif (
+            model.startswith(("/", ".", "~"))
+            and not is_placeholder(model)
+            and not Path(model).is_dir()
+        ):
             yield f"{option}={model} is no folder"
 
 
@@ -365,15 +386,15 @@ def keys(plan: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
     """Keys belong into the environment: options are saved."""
     tracked, found = plan.stats_logger, {}
     if isinstance(plan, Tau2PPOConfig):
-        found["rollout.agent.admin_api_key", "TAU2_PROXY_ADMIN_API_KEY (by default it is random)"] = (
-            plan.rollout.agent.admin_api_key != DEFAULT_ADMIN_API_KEY
-        )
+        found[
+            "rollout.agent.admin_api_key", "TAU2_PROXY_ADMIN_API_KEY (by default it is random)"
+        ] = plan.rollout.agent.admin_api_key != DEFAULT_ADMIN_API_KEY
         found["econfig.user_llm_args.api_key", "TAU2_USER_LLM_API_KEY"] = "api_key" in (
             plan.econfig.user_llm_args or {}
         )
     found["stats_logger.wandb.wandb_api_key", "WANDB_API_KEY"] = tracked.wandb.wandb_api_key
-    found["stats_logger.swanlab.api_key", "SWANLAB_API_KEY"] = tracked.swanlab.api_key != os.environ.get(
-        "SWANLAB_API_KEY"
+    found["stats_logger.swanlab.api_key", "SWANLAB_API_KEY"] = (
+        tracked.swanlab.api_key != os.environ.get("SWANLAB_API_KEY")
     )
     for (option, variable), is_set in found.items():
         if is_set:
@@ -383,7 +404,7 @@ def keys(plan: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
 def recovery(plan: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
     """What AReaL cannot resume."""
     recover = plan.recover
-    if not is_on(recover):
+    if not recovery_is_on(recover):
         return
     if getattr(plan, "critic", None):
         yield "recover.mode=on with critic: AReaL saves the critic, but does not load it; set recover.mode to off"
@@ -406,7 +427,9 @@ def _reward_function(plan: Tau2PPOConfig) -> Iterator[str]:
             yield f"reward_fn_path: {error}"
         else:
             datasets = filter(None, (plan.train_dataset, plan.valid_dataset))
-            yield from workflow.problems(plan.reward_fn_path, [dataset.path for dataset in datasets])
+            yield from workflow.problems(
+                plan.reward_fn_path, [dataset.path for dataset in datasets]
+            )
 
 
 def _trackers(plan: Tau2PPOConfig) -> Iterator[str]:
@@ -434,7 +457,9 @@ def _user_simulator(plan: Tau2PPOConfig) -> Iterator[str]:
     where = econfig.user_llm_base_url or "its provider"
     if is_placeholder(where):
         return
-    if reserved := sorted({"model", "messages", "tools", "tool_choice", "stream"} & set(econfig.user_llm_args or {})):
+    if reserved := sorted(
+        {"model", "messages", "tools", "tool_choice", "stream"} & set(econfig.user_llm_args or {})
+    ):
         yield f"econfig.user_llm_args must not set {', '.join(reserved)}"
         return
     call = user_llm(econfig.user_llm, econfig.user_llm_base_url, econfig.user_llm_args)
@@ -443,7 +468,7 @@ def _user_simulator(plan: Tau2PPOConfig) -> Iterator[str]:
             raise ValueError("its answer to 'Say OK.' is empty")
     except Exception as error:
         yield (
-            f"the user simulator {econfig.user_llm} at {where} does not answer ({describe(error)}); start its server, or "
+            f"the user simulator {econfig.user_llm} at {where} does not answer ({describe_error(error)}); start its server, or "
             "set econfig.user_llm_base_url, econfig.user_llm and the API key in the environment"
         )
 
@@ -463,12 +488,16 @@ def summary(plan: Tau2PPOConfig) -> str:
         found = f"{numbers.total()} tasks{by_domain if len(numbers) > 1 else ''}"
         return f"{dataset.path}: {found}, {dataset.batch_size} a batch"
 
-    domains = dict.fromkeys(domain for dataset in (train, valid) if dataset for domain in _domains(plan, dataset))
+    domains = dict.fromkeys(
+        domain for dataset in (train, valid) if dataset for domain in _domains(plan, dataset)
+    )
     rows = {
         "domain": f"{', '.join(domains)} ({mode})",
         "training": f"{described(train)} x {plan.gconfig.n_samples} episodes"
         + (", equal groups dropped" if plan.group_filter else ""),
-        "validation": f"{described(valid)} x {plan.eval_gconfig.n_samples} episodes" if valid else "none",
+        "validation": f"{described(valid)} x {plan.eval_gconfig.n_samples} episodes"
+        if valid
+        else "none",
         "episode": f"at most {econfig.max_steps} steps and {econfig.timeout:g} s, "
         + ("rejected" if econfig.reject_on_timeout else "scored 0")
         + " at the deadline",
@@ -487,7 +516,11 @@ def overview(plan: Tau2PPOConfig | Tau2SFTConfig, rows: dict[str, str]) -> str:
         "length": f"{plan.total_train_epochs} epochs"
         + (f", at most {plan.total_train_steps} steps" if plan.total_train_steps else ""),
         "output": plan.cluster.fileroot,
-        **({"queue": "`squeue --me` shows which jobs wait for nodes"} if plan.scheduler.type == "slurm" else {}),
+        **(
+            {"queue": "`squeue --me` shows which jobs wait for nodes"}
+            if plan.scheduler.type == "slurm"
+            else {}
+        ),
     }
     return "\n".join(f"{name:>12}  {value}" for name, value in rows.items())
 

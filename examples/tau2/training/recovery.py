@@ -23,10 +23,13 @@ from areal.utils.saver import Saver
 
 KEPT = 2  # checkpoints
 WHOLE = "whole.json"  # what a checkpoint consists of; written last
-BLOCKS, BLOCK = 64, 2**20  # of a file are read again, and bytes of each: all of a large model would take minutes
+BLOCKS, BLOCK = (
+    64,
+    2**20,
+)  # of a file are read again, and bytes of each: all of a large model would take minutes
 
 
-class Tasks:
+class ResumableDataLoader:
     """Batches of a data set, each epoch in an order of its own, as AReaL's data loaders: `for batch in tasks` is one epoch.
 
     `unfinished(number)` says whether the task that was handed out as the `number`th is still under way: it will be handed
@@ -68,7 +71,9 @@ class Tasks:
             random.Random(f"{self.seed} {self.epoch}").shuffle(order)
         while self.batch < len(self):
             self.batch += 1
-            yield self._hand_out(order[(self.batch - 1) * self.batch_size : self.batch * self.batch_size])
+            yield self._hand_out(
+                order[(self.batch - 1) * self.batch_size : self.batch * self.batch_size]
+            )
         self.epoch, self.batch = self.epoch + 1, 0
 
     def _hand_out(self, rows: list[int]) -> list[Any]:
@@ -77,7 +82,9 @@ class Tasks:
         return self.collate([self.dataset[row] for row in rows])
 
     def state_dict(self) -> dict[str, Any]:
-        self._handed_out = {number: row for number, row in self._handed_out.items() if self.unfinished(number)}
+        self._handed_out = {
+            number: row for number, row in self._handed_out.items() if self.unfinished(number)
+        }
         return {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -91,7 +98,7 @@ class Tasks:
         self._again, self.under_way = list(state["again"]), list(state["under_way"])
 
 
-def is_on(config: RecoverConfig) -> bool:
+def recovery_is_on(config: RecoverConfig) -> bool:
     """Whether a run is to be resumed; AReaL has two words for no."""
     return config.mode not in ("disabled", "off")
 
@@ -106,11 +113,14 @@ class Checkpoints(RecoverHandler):
         super().__init__(config, ft_spec)
         self.warnings: list[str] = []
         self.warn: Callable[[str], None] = self.warnings.append
-        self.root = Path(Saver.get_save_root(config.experiment_name, config.trial_name, config.fileroot), "recover")
+        self.root = Path(
+            Saver.get_save_root(config.experiment_name, config.trial_name, config.fileroot),
+            "recover",
+        )
 
     def dump(self, engine: Any, step_info: StepInfo, *args: Any, **kwargs: Any) -> None:
         """Save a checkpoint if one is due. The training is none the worse for one that cannot be saved."""
-        if not is_on(self.config):
+        if not recovery_is_on(self.config):
             return
         folder = self._folder(step_info.global_step + 1)
         try:
@@ -134,7 +144,7 @@ class Checkpoints(RecoverHandler):
         Raises:
             Exception: whole ones exist, but the engines cannot load them.
         """
-        if not is_on(self.config):
+        if not recovery_is_on(self.config):
             return None
         info = failure = None
         passed_over = []
@@ -167,7 +177,9 @@ class Checkpoints(RecoverHandler):
 
     def _folders(self) -> list[Path]:
         """The newest first."""
-        return sorted(self.root.glob("step*"), key=lambda path: -int(path.name.removeprefix("step")))
+        return sorted(
+            self.root.glob("step*"), key=lambda path: -int(path.name.removeprefix("step"))
+        )
 
 
 def contents(folder: Path) -> dict[str, list]:

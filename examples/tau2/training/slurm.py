@@ -40,11 +40,15 @@ class SlurmWorkers(SlurmScheduler):
         )
         self._n_gpus_per_node = max(1, config.cluster.n_gpus_per_node)  # AReaL divides by it
         words = ["sh", "-c", GUARD, "sh", *SCANCEL]
-        self._guard = subprocess.Popen(words, stdin=subprocess.PIPE, text=True, start_new_session=True)
+        self._guard = subprocess.Popen(
+            words, stdin=subprocess.PIPE, text=True, start_new_session=True
+        )
 
     def create_workers(self, job, *args, **kwargs) -> list[str]:
         name = self._slurm_name(job.role)
-        subprocess.run([*SCANCEL, f"--name={name}"], check=False)  # of an earlier run whose host was lost
+        subprocess.run(
+            [*SCANCEL, f"--name={name}"], check=False
+        )  # of an earlier run whose host was lost
         self._guard.stdin.write(f"{name}\n")  # before there is a job
         self._guard.stdin.flush()
         return super().create_workers(job, *args, **kwargs)
@@ -63,8 +67,12 @@ class SlurmWorkers(SlurmScheduler):
         """Without a container AReaL drops the workers' variables: export them in their shell."""
         spec = schedulings[0]
         if self.container_type == "none":
-            exports = [f"export {name}={shlex.quote(str(value))}" for name, value in spec.env_vars.items()]
-            spec = replace(spec, additional_bash_cmds=[*exports, *(spec.additional_bash_cmds or [])])
+            exports = [
+                f"export {name}={shlex.quote(str(value))}" for name, value in spec.env_vars.items()
+            ]
+            spec = replace(
+                spec, additional_bash_cmds=[*exports, *(spec.additional_bash_cmds or [])]
+            )
         return super()._generate_sbatch_script(*args, schedulings=[spec], **kwargs)
 
 

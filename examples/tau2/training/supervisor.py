@@ -27,10 +27,14 @@ def supervise(run: Callable[[Callable[[float], None]], int]) -> int:
     context = multiprocessing.get_context("fork")
     deadline = context.Value("d", float("inf"))
 
-    signals = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
+    signals = [
+        number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN
+    ]  # nohup ignores SIGHUP
 
     def child() -> None:
-        prctl(PR_SET_CHILD_SUBREAPER, 1)  # it cleans up itself where its parent cannot: after a SIGKILL of that one
+        prctl(
+            PR_SET_CHILD_SUBREAPER, 1
+        )  # it cleans up itself where its parent cannot: after a SIGKILL of that one
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         for number in signals:
             signal.signal(number, lambda number, _frame: sys.exit(128 + number))
@@ -48,7 +52,11 @@ def supervise(run: Callable[[Callable[[float], None]], int]) -> int:
         process.join(0.2)
     if process.is_alive():
         if not received:
-            print(f"The run's deadline has passed; ending it within {GRACE:.0f} s.", file=sys.stderr, flush=True)
+            print(
+                f"The run's deadline has passed; ending it within {GRACE:.0f} s.",
+                file=sys.stderr,
+                flush=True,
+            )
         os.kill(process.pid, received[0] if received else signal.SIGTERM)
         process.join(GRACE)
     end_descendants()

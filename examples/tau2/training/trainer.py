@@ -20,7 +20,12 @@ from areal.utils.data import collate_samples_to_list
 from areal.utils.network import format_hostport, split_hostport
 
 from examples.tau2.training import engines
-from examples.tau2.training.recovery import Checkpoints, Tasks, forget_later_episodes, is_on
+from examples.tau2.training.recovery import (
+    Checkpoints,
+    ResumableDataLoader,
+    forget_later_episodes,
+    recovery_is_on,
+)
 from examples.tau2.training.slurm import SlurmWorkers
 from examples.tau2.training.watchdog import watchdog
 from examples.tau2.utils import Tau2PPOConfig
@@ -42,7 +47,9 @@ class _Resumed:
 
     def __init__(self, config: Any, **datasets: Any):
         super().__init__(config, **datasets)
-        self.first_step = self.recover_info.last_step_info.global_step + 1 if self.recover_info else 0
+        self.first_step = (
+            self.recover_info.last_step_info.global_step + 1 if self.recover_info else 0
+        )
         for _ in range(self.first_step):  # it is in no checkpoint
             self.actor.step_lr_scheduler()
 
@@ -77,14 +84,20 @@ class _Resumed:
         return None
 
     def _init_scheduler(self):
-        scheduler = SlurmWorkers(self.config) if self.config.scheduler.type == "slurm" else super()._init_scheduler()
-        scheduler._wait_for_fork_ready = partial(scheduler._wait_for_fork_ready, timeout=START_TIMEOUT)
+        scheduler = (
+            SlurmWorkers(self.config)
+            if self.config.scheduler.type == "slurm"
+            else super()._init_scheduler()
+        )
+        scheduler._wait_for_fork_ready = partial(
+            scheduler._wait_for_fork_ready, timeout=START_TIMEOUT
+        )
         return scheduler
 
     def _create_dataloader(self, dataset: Any, dataset_config: Any, rank: int, world_size: int):
         if not isinstance(dataset_config, TrainDatasetConfig):
             return super()._create_dataloader(dataset, dataset_config, rank, world_size)
-        return Tasks(
+        return ResumableDataLoader(
             dataset,
             dataset_config.batch_size // world_size,
             dataset_config.shuffle,
@@ -132,16 +145,20 @@ class Tau2PPOTrainer(_Resumed, PPOTrainer):
 
     def forget_later_episodes(self, generated: Path) -> None:
         """Remove the trajectories of what an earlier process did after the checkpoint from which this one goes on."""
-        if is_on(self.config.recover):
+        if recovery_is_on(self.config.recover):
             forget_later_episodes(generated, self.first_step, self.train_dataloader.under_way)
 
     def _complaint(self) -> str | None:
-        dead = self._dead_server()  # first: what the scheduler then knows of its worker or job explains it
+        dead = (
+            self._dead_server()
+        )  # first: what the scheduler then knows of its worker or job explains it
         return super()._complaint() or dead or self._all_rejected()
 
     def _dead_server(self) -> str | None:
         """AReaL goes on to send it its share of the groups, each of which is rejected."""
-        servers = {format_hostport(info.host, info.port): "SGLang" for info in self.rollout.server_infos}
+        servers = {
+            format_hostport(info.host, info.port): "SGLang" for info in self.rollout.server_infos
+        }
         for rollout in filter(None, (self.rollout, self.eval_rollout)):
             servers |= {url.removeprefix("http://"): "the proxy" for url in rollout.proxy_addrs}
         for address, what in servers.items():
@@ -164,7 +181,10 @@ class Tau2PPOTrainer(_Resumed, PPOTrainer):
 
     def _is_under_way(self, number: int) -> bool:
         """AReaL numbers tasks as it takes them from the data loader, and forgets them when their groups have come back."""
-        return number >= self.rollout._task_id_generator._task_cnt or number in self.rollout.dispatcher._active_task_ids
+        return (
+            number >= self.rollout._task_id_generator._task_cnt
+            or number in self.rollout.dispatcher._active_task_ids
+        )
 
     def _create_train_engine(self, *args: Any):
         return _with_own_engine(super()._create_train_engine(*args))

@@ -27,10 +27,14 @@ def actions(task: Task, messages: list[Message]) -> list[dict[str, Any]]:
     action in `expected`.
     """
     calls = [
-        (index, call) for index, message in enumerate(messages) for call in getattr(message, "tool_calls", 0) or ()
+        (index, call)
+        for index, message in enumerate(messages)
+        for call in getattr(message, "tool_calls", 0) or ()
     ]
     expected = (task.evaluation_criteria and task.evaluation_criteria.actions) or []
-    found: dict[int, tuple[int, str]] = {}  # position of the call, and status, by position of the expected action
+    found: dict[
+        int, tuple[int, str]
+    ] = {}  # position of the call, and status, by position of the expected action
     extra = dict(enumerate(call for _, call in calls))
     for status, same in (("matched", Action.compare_with_tool_call), ("differs", _same_tool)):
         for wanted, action in enumerate(expected):
@@ -74,7 +78,9 @@ def database_differences(info: Tau2RunInfo, row: TaskRow) -> list[dict[str, Any]
     built: list[Environment] = []
 
     def build(solo_mode: bool = False) -> Environment:
-        built.append(environment.make_environment(row.domain, solo_mode, info.add_thinking_tool, row.db_path))
+        built.append(
+            environment.make_environment(row.domain, solo_mode, info.add_thinking_tool, row.db_path)
+        )
         return built[-1]
 
     EnvironmentEvaluator.calculate_reward(build, row.task, info.simulation.messages, info.solo_mode)
@@ -85,7 +91,9 @@ def database_differences(info: Tau2RunInfo, row: TaskRow) -> list[dict[str, Any]
         {"path": [side, *path], **values}
         for side, kit in (("agent", "tools"), ("user", "user_tools"))
         if getattr(left, kit) is not None
-        for path, values in _differences(getattr(left, kit).frozen, getattr(expected, kit).db, getattr(left, kit).db)
+        for path, values in _differences(
+            getattr(left, kit).frozen, getattr(expected, kit).db, getattr(left, kit).db
+        )
     ]
 
 

@@ -34,7 +34,9 @@ def settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
     Raises:
         ValueError: a variable cannot be read, or there is no such episode.
     """
-    given: dict[str, Any] = {field: variables[name] for field, name in VARIABLES.items() if variables.get(name)}
+    given: dict[str, Any] = {
+        field: variables[name] for field, name in VARIABLES.items() if variables.get(name)
+    }
     given.setdefault("solo_mode", not (given.get("user_llm") or given.get("user_llm_base_url")))
     try:
         if "user_llm_args" in given:
@@ -43,10 +45,14 @@ def settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
     except json.JSONDecodeError as error:
         raise ValueError(f"TAU2_USER_LLM_ARGS is not JSON: {error}") from error
     except ValidationError as error:
-        problems = (f"{VARIABLES[problem['loc'][0]]}: {problem['msg']}" for problem in error.errors())
+        problems = (
+            f"{VARIABLES[problem['loc'][0]]}: {problem['msg']}" for problem in error.errors()
+        )
         raise ValueError("; ".join(problems)) from None
     if config.domain not in environment.DOMAINS:
-        raise ValueError(f"TAU2_DOMAIN is {config.domain!r}, but must be one of {', '.join(environment.DOMAINS)}")
+        raise ValueError(
+            f"TAU2_DOMAIN is {config.domain!r}, but must be one of {', '.join(environment.DOMAINS)}"
+        )
     task_id = variables.get("TAU2_TASK_ID")
     if not task_id:
         raise ValueError("TAU2_TASK_ID is not set")
@@ -82,7 +88,9 @@ class Episode:
             EpisodeRejected: the episode ended by no doing of the agent, e.g. the user simulator's.
         """
         if self._play is None:
-            self._play = asyncio.create_task(self.workflow.play_with(self._complete, {"task_id": self.task_id}))
+            self._play = asyncio.create_task(
+                self.workflow.play_with(self._complete, {"task_id": self.task_id})
+            )
             self._play.add_done_callback(lambda _: self._agent_is_to_speak.set())
         await self._agent_is_to_speak.wait()
         if self.is_over:
@@ -113,7 +121,11 @@ class Episode:
         self._agent_is_to_speak.clear()
         self.turns += 1
         calls = [
-            {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
+            {
+                "id": call["id"],
+                "type": "function",
+                "function": {"name": call["name"], "arguments": call["arguments"]},
+            }
             for call in tool_calls
         ]
         said = {"role": "assistant", "content": message, "tool_calls": calls or None}
@@ -150,7 +162,9 @@ class Episode:
         """tau2's reward, how it came about, and why the episode ended."""
         await self.ready()
         if not self.is_over:
-            raise RuntimeError(f"the episode is not over: the agent is to speak, after {self.turns} turns")
+            raise RuntimeError(
+                f"the episode is not over: the agent is to speak, after {self.turns} turns"
+            )
         info = self._play.result()
         return {
             "total_reward": info.reward,
@@ -172,7 +186,11 @@ class Tau2Tool(Tool):
     async def run(self, arguments: dict[str, Any]) -> ToolResult:
         id = f"call-{episode.turns}"
         await episode.say(None, [{"id": id, "name": self.name, "arguments": json.dumps(arguments)}])
-        texts = ["The episode", "is over."] if episode.is_over else [message["content"] for message in episode.messages]
+        texts = (
+            ["The episode", "is over."]
+            if episode.is_over
+            else [message["content"] for message in episode.messages]
+        )
         return ToolResult(content=[TextContent(type="text", text=text) for text in texts if text])
 
 
@@ -203,7 +221,9 @@ async def tau2_get_status() -> dict[str, Any]:
 
 
 @register_function
-async def tau2_send_message(message: str | None = None, tool_calls: list[dict] | None = None) -> dict[str, Any]:
+async def tau2_send_message(
+    message: str | None = None, tool_calls: list[dict] | None = None
+) -> dict[str, Any]:
     """Take a turn of the agent and return the status after it: see `Episode.say`."""
     await episode.say(message, tool_calls or [])
     return await episode.status()

@@ -41,7 +41,11 @@ class _Submodules:
 
     @staticmethod
     def find_spec(fullname: str, path=None, target=None) -> ModuleSpec | None:
-        return ModuleSpec(fullname, _Submodules, is_package=True) if fullname.startswith(f"{__name__}.") else None
+        return (
+            ModuleSpec(fullname, _Submodules, is_package=True)
+            if fullname.startswith(f"{__name__}.")
+            else None
+        )
 
     @staticmethod
     def create_module(spec: ModuleSpec) -> None:

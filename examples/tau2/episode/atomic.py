@@ -1,0 +1,27 @@
+"""Writes a file whole or not at all: a reader never sees half of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open `<path>.partial`, and rename it to `path` when the block ends without an error.
+
+    Text is UTF-8; what UTF-8 cannot express, a lone surrogate, becomes `?`. A failed block leaves
+    `path` as it was, and no partial file.
+
+    Raises:
+        OSError: the disk is full, read-only, ...
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "replace"}
+    try:
+        with partial.open(mode, **text) as file:
+            yield file
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
