@@ -17,9 +17,10 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         OSError: the disk is full, read-only, ...
     """
     partial = path.with_name(f"{path.name}.partial")
-    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "replace"}
+    is_text = "b" not in mode
+    encoding, errors = ("utf-8", "replace") if is_text else (None, None)
     try:
-        with partial.open(mode, **text) as file:
+        with partial.open(mode, encoding=encoding, errors=errors) as file:
             yield file
         partial.replace(path)
     except BaseException:
