@@ -107,14 +107,14 @@ def test_the_config_of_the_seed_loads(aenv_service, tmp_path):
     ],
 )
 def test_a_path_to_no_function(path, problem):
-    (found,) = workflow.problems(path)
+    (found,) = workflow.check_reward_function(path)
     assert found.startswith("reward_fn_path: ") and problem in found and repr(path) in found
 
 
 def test_instances_have_no_tasks_files(aenv_service):
-    (problem,) = workflow.problems(PATH, ["tau2/train", "/data/tasks.jsonl"])
+    (problem,) = workflow.check_reward_function(PATH, ["tau2/train", "/data/tasks.jsonl"])
     assert "tau2's tasks only, not /data/tasks.jsonl" in problem
-    assert workflow.problems(PATH, ["tau2/train"]) == []
+    assert workflow.check_reward_function(PATH, ["tau2/train"]) == []
     with pytest.raises(EpisodeRejected, match="task /data/tasks.jsonl:3: .*not tasks_file"):
         row = {"tasks_file": "/data/tasks.jsonl", "row": 3}
         asyncio.run(RewardFnWorkflow(PATH, SOLO).run(row, "http://127.0.0.1:9", "key"))
@@ -122,10 +122,10 @@ def test_instances_have_no_tasks_files(aenv_service):
 
 def test_a_missing_service_is_found_before_the_launch(monkeypatch):
     monkeypatch.setenv("AENV_SYSTEM_URL", "http://127.3.2.38")
-    (problem,) = workflow.problems(PATH)
+    (problem,) = workflow.check_reward_function(PATH)
     assert "no AEnvironment service answers at http://127.3.2.38:8080/health" in problem
     monkeypatch.setenv("DUMMY_INSTANCE_IP", "127.0.0.1")
-    assert "unset it" in workflow.problems(PATH)[0]
+    assert "unset it" in workflow.check_reward_function(PATH)[0]
 
 
 def test_the_sdk_and_the_examples_are_one_package():

@@ -82,7 +82,7 @@ def import_function(path: str) -> Any:
     return function
 
 
-def problems(reward_fn_path: str, datasets: Iterable[str] = ()) -> list[str]:
+def check_reward_function(reward_fn_path: str, datasets: Iterable[str] = ()) -> list[str]:
     """What keeps every episode from being played, a sentence each; `datasets` are the paths of the data sets."""
     try:
         import_function(reward_fn_path)

@@ -24,8 +24,8 @@ from pydantic import ValidationError
 from examples.tau2.data import tasks
 from examples.tau2.data.dataset import BadTasks, TaskFilter, task_rows
 from examples.tau2.episode import environment
+from examples.tau2.episode.completions import strip_thinking
 from examples.tau2.episode.llm import describe_error, probe, user_llm
-from examples.tau2.episode.messages import strip_thinking
 from examples.tau2.training.launch import ConfigError
 from examples.tau2.training.recovery import recovery_is_on
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
@@ -427,7 +427,7 @@ def _reward_function(plan: Tau2PPOConfig) -> Iterator[str]:
             yield f"reward_fn_path: {error}"
         else:
             datasets = filter(None, (plan.train_dataset, plan.valid_dataset))
-            yield from workflow.problems(
+            yield from workflow.check_reward_function(
                 plan.reward_fn_path, [dataset.path for dataset in datasets]
             )
 
