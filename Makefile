@@ -9,13 +9,13 @@ TRIAL := $(shell date +run%m%d_%H%M%S)
 # litellm otherwise tries to download its price list when it is imported
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: .venv model demo learn aenv-demo chaos test bench lint clean
+.PHONY: .venv model demo learn aenv-demo check test chaos bench clean
 
 .venv: $(INSTALLED)
 model: $(MODEL)/recipe.json
 
-# Byte code is made here, with all cores, whatever PYTHONDONTWRITEBYTECODE says: otherwise each of the ten processes of a
-# run compiles its imports anew.
+# Byte code is made here, with all cores, even if PYTHONDONTWRITEBYTECODE is set: otherwise each of
+# the ten processes of a run compiles its imports anew.
 $(INSTALLED): requirements/cpu.txt $(wildcard examples/tau2/cpu/sgl_kernel/*.toml examples/tau2/cpu/sgl_kernel/*/*.py)
 	@python3 -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "python3 must be Python 3.11 or 3.12, but is $$(python3 --version)"; exit 1; }
@@ -38,22 +38,26 @@ learn: .venv
 aenv-demo: .venv
 	$(PYTHON) -m aenv.examples.tau2_rl.demo $(if $(BASE_URL),--base_url $(BASE_URL)) $(if $(MODEL),--model $(MODEL))
 
-# the report's page is tested in Chromium, the multi-node launch on Slurm
-test: .venv
+# what needs no process and little time: before each commit
+check: .venv
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m pyrefly check
+	$(PYTHON) -m tests.size
+	$(PYTHON) -m pytest -m "not processes and not exhaustive"
+
+# and the rest; the report's page is tested in Chromium, the multi-node launch on Slurm
+test: check
 	@which chromium slurmctld munged > /dev/null \
 		|| { apt-get update && apt-get install -y --no-install-recommends chromium slurm-wlm munge; } > /dev/null 2>&1 \
 		|| echo "Some tests are skipped without Chromium and Slurm; as root on Debian: apt-get install chromium slurm-wlm munge"
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -m "processes or exhaustive"
 
 chaos: .venv model
-	$(PYTHON) -m pytest chaos
+	$(PYTHON) -m pytest --timeout 14400 chaos
 
 bench: .venv
 	$(PYTHON) -m benchmarks.episodes
-
-lint: .venv
-	$(PYTHON) -m ruff check
-	$(PYTHON) -m ruff format --check
 
 clean:
 	rm -rf .venv .cache .pytest_cache .ruff_cache

@@ -8,9 +8,9 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.stack import command, folder_of, processes_of, start, wait_for
+from tests.stack import command, folder_of, processes_of, run_to_the_end, running, wait_for
 
-OPTIONS = ("actor.path=.cache/tiny-qwen3", "run_timeout=1200")
+OPTIONS = ("actor.path=.cache/tiny-qwen3",)
 
 
 @pytest.mark.parametrize(
@@ -35,22 +35,23 @@ def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, t
         "group_filter=false",
         f"rollout.backend=sglang:d{servers}",
     )
-    process = start(command(tmp_path, *options), output)
-    wait_for("step 1/", process, output)
-    generated = folder_of(tmp_path) / "generated"
-    while not any(generated.glob("train/1/*.json")):
-        assert process.poll() is None, output.read_text()
-        time.sleep(0.1)
-    killed = time.time()
-    victims = [
-        process for process in processes_of(tmp_path) if words in " ".join(process.info["cmdline"])
-    ]
-    assert len(victims) >= servers
-    for victim in victims[: len(victims) // servers]:
-        with suppress(psutil.NoSuchProcess):  # some end with another
-            victim.kill()
-    assert process.wait(600) not in (0, 124), output.read_text()
-    seconds = time.time() - killed
+    with running(command(tmp_path, *options), output) as process:
+        wait_for("step 1/", process, output)
+        generated = folder_of(tmp_path) / "generated"
+        while not any(generated.glob("train/1/*.json")):
+            assert process.poll() is None, output.read_text()
+            time.sleep(0.1)
+        killed = time.time()
+        victims = [
+            other for other in processes_of(tmp_path) if words in " ".join(other.info["cmdline"])
+        ]
+        assert len(victims) >= servers
+        for victim in victims[: len(victims) // servers]:
+            # some end with another
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+        assert process.wait() not in (0, 124), output.read_text()
+        seconds = time.time() - killed
     assert f"The run failed: {cause}" in output.read_text() and processes_of(tmp_path) == []
     if servers == 1:
         assert max(path.stat().st_mtime for path in generated.rglob("*.json")) < killed + 1
@@ -63,7 +64,7 @@ def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, t
 def test_rejected_groups_of_two_workers_are_played_anew(tmp_path, capsys):
     output = tmp_path / "printed"
     options = (*OPTIONS, "total_train_steps=6", "rollout.backend=sglang:d2", "gconfig.n_samples=2")
-    assert start(command(tmp_path, *options), output).wait(1200) == 0, output.read_text()
+    run_to_the_end(command(tmp_path, *options), output)
     played = len([*(folder_of(tmp_path) / "generated").glob("train/*/*.json")]) // 2
     assert played > 6 * 6
     with capsys.disabled():

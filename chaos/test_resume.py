@@ -1,7 +1,6 @@
 """A training run that is killed ten times goes on from its last checkpoint each time, as if nothing had happened."""
 
 import json
-import time
 from collections import Counter, defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +10,8 @@ import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from examples.tau2.episode.trajectory import Tau2RunInfo
-from tests.stack import PATIENCE, command, folder_of, processes_of, start
+from tests.stack import command, folder_of, processes_of, running
+from tests.waiting import until
 
 STEPS = 12
 # what is going on, for which time in that process, and for how many seconds, when all of it is killed
@@ -50,16 +50,11 @@ EVALUATED = (
 def run(fileroot: Path, options: tuple[str, ...], *killed: object) -> None:
     output = fileroot / "printed"
     script = ("chaos/killed.py", *map(str, killed)) if killed else ("examples/tau2/train.py",)
-    process = start(
-        command(fileroot, *OPTIONS, *options, script=script), output, start_new_session=True
-    )
-    assert process.wait(PATIENCE) == (-9 if killed else 0), output.read_text()
-    deadline = (
-        time.monotonic() + 30
-    )  # servers in groups of their own notice that their workers are gone
-    while left := processes_of(fileroot):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
+    words = command(fileroot, *OPTIONS, *options, script=script)
+    with running(words, output, start_new_session=True) as process:
+        assert process.wait() == (-9 if killed else 0), output.read_text()
+    # servers in groups of their own notice that their workers are gone
+    until(lambda: processes_of(fileroot) == [])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import PATIENCE, command, folder_of, processes_of, start, wait_for
+from tests.stack import command, folder_of, processes_of, run_to_the_end, running, wait_for
 
 STEPS = 4
 OPTIONS = (
@@ -75,17 +75,14 @@ def test_a_run_whose_disk_fails_says_so_and_goes_on_when_it_is_mended(
     broken, disk, tmp_path, capsys
 ):
     output = tmp_path / "printed"
-    process = start(command(disk, *OPTIONS), output)
-    wait_for("step 1/", process, output)
-    try:
+    with running(command(disk, *OPTIONS), output) as process:
+        wait_for("step 1/", process, output)
         with broken(disk) as cause:
-            assert process.wait(PATIENCE) not in (0, 124), output.read_text()
+            assert process.wait() not in (0, 124), output.read_text()
             said = output.read_text()
             assert "The run failed:" in said and cause in said
             assert processes_of(disk) == []
-    finally:
-        process.kill()
-    assert start(command(disk, *OPTIONS), output).wait(PATIENCE) == 0, output.read_text()
+    run_to_the_end(command(disk, *OPTIONS), output)
     assert steps_of(disk) == [*range(1, STEPS + 1)]
     with capsys.disabled():
         print(f"\n{said[-300:]}\nand afterwards:\n{output.read_text().removeprefix(said)}")
@@ -94,14 +91,14 @@ def test_a_run_whose_disk_fails_says_so_and_goes_on_when_it_is_mended(
 def test_a_slow_disk_loses_nothing(disk, tmp_path, capsys):
     """For a minute, all that is written waits for up to two seconds."""
     output = tmp_path / "printed"
-    process = start(command(disk, *OPTIONS), output)
-    wait_for("step 1/", process, output)
-    for _ in range(25):
-        as_root("fsfreeze", "--freeze", str(disk))
-        time.sleep(2)
-        as_root("fsfreeze", "--unfreeze", str(disk))
-        time.sleep(0.4)
-    assert process.wait(PATIENCE) == 0, output.read_text()
+    with running(command(disk, *OPTIONS), output) as process:
+        wait_for("step 1/", process, output)
+        for _ in range(25):
+            as_root("fsfreeze", "--freeze", str(disk))
+            time.sleep(2)
+            as_root("fsfreeze", "--unfreeze", str(disk))
+            time.sleep(0.4)
+        assert process.wait() == 0, output.read_text()
     assert steps_of(disk) == [*range(1, STEPS + 1)]
     first = list(folder_of(disk).glob("generated/train/0/*.json"))
     assert len(first) % 8 == 0 and len(first) >= 48  # whole groups

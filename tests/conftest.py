@@ -1,4 +1,4 @@
-"""What all tests share: a quiet tau2, no network for Hugging Face, modules importable."""
+"""What all tests share: a quiet tau2, no network, the groups of tests, a model, a service."""
 
 import logging
 import os
@@ -13,15 +13,34 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.pop("TAU2_DATA_DIR", None)
 
 import httpx
+import hypothesis
 import pytest
 from loguru import logger
 
+ROOT = Path(__file__).parents[1]
+# fixtures that start processes, wherever they are defined
+PROCESS_FIXTURES = {"aenv_service", "browser", "slurm"}
+
 logger.disable("tau2")
+# an example may take as long as it takes
+hypothesis.settings.register_profile("any speed", deadline=None)
+hypothesis.settings.load_profile("any speed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts processes, unless the tests say it themselves."""
+    for item in items:
+        is_end_to_end = (ROOT / "tests/end_to_end") in item.path.parents
+        if is_end_to_end or not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("processes")
 
 
 @pytest.fixture
 def logged():
-    """`logged(module)`: what a module logs; pytest's caplog listens at the root logger, which AReaL replaces."""
+    """`logged(module)` gives the lines that a module logs, while its block lasts.
+
+    pytest's caplog listens at the root logger, which AReaL replaces.
+    """
 
     @contextmanager
     def listen(module) -> Iterator[list[str]]:
@@ -38,29 +57,33 @@ def logged():
 @pytest.fixture(scope="session")
 def model() -> Path:
     """The folder of the tiny model, as `make model` leaves it."""
-    root = Path(__file__).parents[1]
-    folder = root / ".cache/tiny-qwen3"
+    folder = ROOT / ".cache/tiny-qwen3"
     subprocess.run(
-        [sys.executable, "examples/tau2/cpu/model.py", str(folder)], cwd=root, check=True
+        [sys.executable, "examples/tau2/cpu/model.py", str(folder)], cwd=ROOT, check=True
     )
     return folder
 
 
 @pytest.fixture(scope="session")
 def _aenv_service():
-    from aenv.examples.tau2_rl.service import any_host, running
+    from aenv.examples.tau2_rl.service.server import random_host, running_service
 
-    with running(any_host(), max_instances=32) as url:
+    with running_service(random_host(), max_instances=32) as url:
         yield url
 
 
 @pytest.fixture
 def aenv_service(_aenv_service, monkeypatch):
-    """The URL of a local AEnvironment service, which the SDK is told of; no instance may be left in it."""
+    """The URL of a local AEnvironment service, which the SDK is told of.
+
+    A test must leave no instance in it.
+    """
     monkeypatch.setenv("AENV_SYSTEM_URL", _aenv_service)
     yield _aenv_service
     assert aenv_instances(_aenv_service) == []
 
 
 def aenv_instances(url: str) -> list[dict]:
-    return httpx.get(f"{url}:8080/env-instance/list").json()["data"]["items"]
+    """The instances of an AEnvironment service."""
+    answer = httpx.get(f"{url}:8080/env-instance/list", timeout=None)
+    return answer.json()["data"]["items"]

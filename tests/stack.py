@@ -3,56 +3,88 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 900.0  # seconds
+
+# A run on a slow machine is as good as another; pytest's timeout ends one that hangs.
+UNHURRIED = ("run_timeout=null", "econfig.timeout=1800", "rollout.setup_timeout=3600")
 
 
 def command(
     fileroot: Path, *overrides: str, script: tuple[str, ...] = ("examples/tau2/train.py",)
 ) -> list[str]:
+    """The words that start a run in the folder `fileroot`."""
     return [
         *(sys.executable, *script, "--config", "examples/tau2/config_cpu.yaml"),
-        *("experiment_name=test", "trial_name=trial", f"cluster.fileroot={fileroot}", *overrides),
+        *("experiment_name=test", "trial_name=trial", f"cluster.fileroot={fileroot}"),
+        *UNHURRIED,
+        *overrides,
     ]
 
 
-def start(words: list[str], output: Path, **options) -> subprocess.Popen:
-    """What the process prints is appended to the file `output`."""
-    return subprocess.Popen(
-        words,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=output.open("a"),
-        stderr=subprocess.STDOUT,
-        **options,
-    )
+@contextmanager
+def running(words: list[str], output: Path, **options) -> Iterator[subprocess.Popen]:
+    """Start a process and end it with the block, so that a test that fails leaves none behind.
+
+    It is asked to end, as it then ends all that it has started. What it prints is appended to the
+    file `output`. `options` are those of `subprocess.Popen`.
+    """
+    with output.open("a") as file:
+        process = subprocess.Popen(
+            words,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            **options,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def run_to_the_end(words: list[str], output: Path, **options) -> str:
+    """What a process printed that has ended with status 0; the arguments are those of `running`."""
+    with running(words, output, **options) as process:
+        status = process.wait()
+    printed = output.read_text()
+    assert status == 0, printed
+    return printed
 
 
 def wait_for(text: str, process: subprocess.Popen, output: Path) -> None:
-    """Until the process has printed the text."""
-    deadline = time.monotonic() + PATIENCE
-    while text not in output.read_text():
-        assert process.poll() is None and time.monotonic() < deadline, output.read_text()
+    """Return when the process has printed the text."""
+    while True:
+        has_ended = process.poll() is not None
+        printed = output.read_text()
+        if text in printed:
+            return
+        assert not has_ended, printed
         time.sleep(0.2)
 
 
 def processes_of(fileroot: Path) -> list[psutil.Process]:
-    """Every process with the run's folder in its command line (all of AReaL's workers) or among their children."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline", "name", "status"])
-        if process.info["status"] != psutil.STATUS_ZOMBIE
-        and (
-            str(fileroot) in " ".join(process.info["cmdline"] or [])
-            or "sglang" in process.info["name"]
-        )
-    ]
+    """Every process of a run, with its command line as `info["cmdline"]`.
+
+    AReaL's workers have the run's folder in their command lines, and SGLang's its name in theirs.
+    """
+    found = []
+    for process in psutil.process_iter(["cmdline", "name", "status"]):
+        words = " ".join(process.info["cmdline"] or [])
+        is_of_the_run = str(fileroot) in words or "sglang" in process.info["name"]
+        if is_of_the_run and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
 
 
 def folder_of(fileroot: Path) -> Path:
+    """The folder of the run's records."""
     (folder,) = fileroot.glob("logs/*/test/trial")
     return folder

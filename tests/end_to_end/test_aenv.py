@@ -1,28 +1,19 @@
-"""A training step whose episodes are played in AEnvironment: AReaL's trainer, the CPU stack, a local service."""
+"""A training step whose episodes are played in AEnvironment, on the CPU, with a local service."""
 
 import json
-import os
-import subprocess
 
 from tests.conftest import aenv_instances
-from tests.stack import ROOT, command, processes_of
+from tests.stack import command, processes_of, run_to_the_end
 
 
 def test_a_training_step(model, aenv_service, tmp_path):
     options = (
         "reward_fn_path=aenv.examples.tau2_rl.agent.run_agent_return_reward",
-        *("total_train_steps=1", "gconfig.n_samples=4"),
+        "total_train_steps=1",
+        "gconfig.n_samples=4",
     )
-    run = subprocess.run(
-        command(tmp_path, *options),
-        cwd=ROOT,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "step 1/1 | reward " in run.stdout
+    printed = run_to_the_end(command(tmp_path, *options), tmp_path / "printed")
+    assert "step 1/1 | reward " in printed
     (path,) = tmp_path.glob("logs/*/test/trial/statistics.jsonl")
     statistics = json.loads(path.read_text())
     assert (

@@ -1,7 +1,6 @@
-"""A supervised run as a user starts it: AReaL's trainer and Archon, on the CPU, on turns of solved dialogs of a tiny model."""
+"""A supervised run of the tiny model on turns of solved dialogs, as a user starts it on a CPU."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,9 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from examples.tau2 import expert
-from examples.tau2.sft import load_samples
-from examples.tau2.training.plan import load_plan, problems
-from tests.stack import ROOT, processes_of
+from examples.tau2.training.checks import find_problems
+from examples.tau2.training.checks.loading import load_config
+from examples.tau2.training.samples import load_samples
+from examples.tau2.utils import Tau2PPOConfig
+from tests.stack import ROOT, processes_of, run_to_the_end
 
 EPOCHS = 6
 
@@ -28,28 +29,16 @@ def turns(tmp_path_factory) -> Path:
 def run(model, turns, tmp_path_factory) -> tuple[Path, str]:
     """The folder of a finished run, and what it printed."""
     fileroot = tmp_path_factory.mktemp("runs")
-    command = [
+    words = [
         *(sys.executable, "examples/tau2/sft.py", "--config", "examples/tau2/config_sft_cpu.yaml"),
-        *(
-            "experiment_name=test",
-            "trial_name=sft",
-            f"cluster.fileroot={fileroot}",
-            f"actor.path={model}",
-        ),
-        *(
-            f"total_train_epochs={EPOCHS}",
-            f"train_dataset.path={turns}",
-            "train_dataset.batch_size=5",
-        ),
+        *("experiment_name=test", "trial_name=sft", f"cluster.fileroot={fileroot}"),
+        *("run_timeout=null", f"actor.path={model}", f"total_train_epochs={EPOCHS}"),
+        *(f"train_dataset.path={turns}", "train_dataset.batch_size=5"),
         f"valid_dataset={{path: {turns}, type: sft, batch_size: 4}}",
     ]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, output
+    printed = run_to_the_end(words, fileroot / "printed")
     assert processes_of(fileroot) == []
-    return fileroot, output
+    return fileroot, printed
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +49,10 @@ def checkpoint(run) -> Path:
 
 
 def loss(folder: Path, turns: Path) -> float:
-    """Mean negative log-likelihood of the answers' tokens in nats, by transformers, one turn at a time."""
-    network, tokenizer = (
-        AutoModelForCausalLM.from_pretrained(folder),
-        AutoTokenizer.from_pretrained(folder),
-    )
+    """Mean negative log-likelihood of the answers' tokens in nats, by transformers."""
+    # one turn at a time
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     total = tokens = 0.0
     for sample in load_samples(turns, tokenizer):
         ids, mask = sample["input_ids"], sample["loss_mask"]
@@ -82,7 +70,8 @@ def test_the_loss_falls_and_is_that_of_the_checkpoint(run, checkpoint, turns, mo
     validated = [record["sft-eval/loss/avg"] for record in records if "sft-eval/loss/avg" in record]
     assert len(validated) == EPOCHS
     before, after = loss(model, turns), loss(checkpoint, turns)
-    assert after == pytest.approx(validated[-1], rel=1e-3)  # packing mixes no turns
+    # packing mixes no turns
+    assert after == pytest.approx(validated[-1], rel=1e-3)
     assert after < before / 2
 
 
@@ -93,6 +82,8 @@ def test_each_step_is_a_line(run):
 
 def test_training_goes_on_from_the_checkpoint(checkpoint, tmp_path):
     argv = ["--config", f"{ROOT}/examples/tau2/config_cpu.yaml", f"++actor.path={checkpoint}"]
-    plan, wrong = load_plan([*argv, f"++cluster.fileroot={tmp_path}"])
-    assert [*wrong, *problems(plan)] == []
-    assert (checkpoint / "chat_template.jinja").exists() and plan.tokenizer_path == str(checkpoint)
+    config, wrong = load_config([*argv, f"++cluster.fileroot={tmp_path}"], Tau2PPOConfig)
+    assert [*wrong, *find_problems(config)] == []
+    assert (checkpoint / "chat_template.jinja").exists() and config.tokenizer_path == str(
+        checkpoint
+    )

@@ -1,22 +1,30 @@
-"""The main job as a user runs it: AReaL's trainer, Archon, SGLang and the proxy, on the CPU, with a tiny model."""
+"""The main job as a user runs it: AReaL, Archon, SGLang and the proxy, with a tiny model."""
 
 import json
 import os
 import signal
 import sqlite3
-import subprocess
 from collections import Counter
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from areal.utils.network import gethostip
 from safetensors.torch import load_file
 
 from examples.tau2.data.dataset import task_rows
 from examples.tau2.episode.trajectory import Tau2RunInfo
-from tests.stack import ROOT, command, folder_of, processes_of
+from tests.stack import (
+    command,
+    folder_of,
+    processes_of,
+    run_to_the_end,
+    running,
+    wait_for,
+)
 
 STEPS = 3
 KEY = "of-these-tests-alone"
@@ -26,40 +34,30 @@ KEY = "of-these-tests-alone"
 def run(model, tmp_path_factory) -> tuple[Path, str]:
     """The folder of a finished run, and what it printed."""
     fileroot = tmp_path_factory.mktemp("runs")
-    options = (
-        *(f"total_train_steps={STEPS}", "saver.freq_steps=1", f"evaluator.freq_steps={STEPS}"),
-        *(
-            "valid_dataset.path=tau2/base",
-            "valid_dataset.type=rl",
-            "valid_dataset.batch_size=4",
-            "eval_gconfig.n_samples=2",
-        ),
+    steps = (f"total_train_steps={STEPS}", "saver.freq_steps=1", f"evaluator.freq_steps={STEPS}")
+    validation = (
+        "valid_dataset.path=tau2/base",
+        "valid_dataset.type=rl",
+        "valid_dataset.batch_size=4",
+        "eval_gconfig.n_samples=2",
     )
     trackers = (
-        "wandb.mode=offline",
-        "trackio.mode=local",
-        f"tensorboard.path={fileroot}/tensorboard",
+        "stats_logger.wandb.mode=offline",
+        "stats_logger.trackio.mode=local",
+        f"stats_logger.tensorboard.path={fileroot}/tensorboard",
     )
-    process = subprocess.Popen(
-        command(fileroot, *options, *(f"stats_logger.{tracker}" for tracker in trackers)),
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "TRACKIO_DIR": f"{fileroot}/trackio",
-            "HOME": str(fileroot),  # nobody is logged in there
-            **dict.fromkeys(
-                ("TAU2_PROXY_ADMIN_API_KEY", "SWANLAB_API_KEY", "TAU2_USER_LLM_API_KEY"), KEY
-            ),
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    output = process.communicate(timeout=900)[0]
-    assert process.returncode == 0, output
+    keys = ("TAU2_PROXY_ADMIN_API_KEY", "SWANLAB_API_KEY", "TAU2_USER_LLM_API_KEY")
+    variables = {
+        **os.environ,
+        "TRACKIO_DIR": f"{fileroot}/trackio",
+        # nobody is logged in there
+        "HOME": str(fileroot),
+        **dict.fromkeys(keys, KEY),
+    }
+    words = command(fileroot, *steps, *validation, *trackers)
+    printed = run_to_the_end(words, fileroot / "printed", env=variables)
     assert processes_of(fileroot) == []
-    return fileroot, output
+    return fileroot, printed
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +79,10 @@ def test_the_steps_ran_and_were_reported(run, statistics):
     assert [record["step"] for record in statistics] == list(range(1, STEPS + 1))
     for step in range(1, STEPS + 1):
         assert f"step {step}/{STEPS} | reward " in run[1]
+    # the last lines name what there is
+    last = run[1].splitlines()[-4:]
     for line, place in zip(
-        run[1].splitlines()[-4:],
-        ("generated", "statistics.jsonl", "checkpoint", "report"),
-        strict=True,
+        last, ("generated", "statistics.jsonl", "checkpoint", "report"), strict=True
     ):
         assert Path(line.split()[-1]).exists() and place in line
 
@@ -96,12 +94,13 @@ def test_gradients_flowed(statistics):
 def test_rollout_and_recomputed_logprobs_agree_on_policy(statistics):
     for record in statistics:
         assert abs(record["ppo_actor/update/behave_approx_kl/avg"]) < 1e-4
-        for end in ("min", "max"):  # of each token: weights of another step would show
+        # of each token: weights of another step would show
+        for end in ("min", "max"):
             assert abs(record[f"ppo_actor/update/compute_logp/kl_div_direct/{end}"]) < 1e-3
 
 
 def test_weights_changed_at_every_step_and_were_served(run, model, trajectories):
-    """Every checkpoint differs from the one before, and with each the next step's episodes were played."""
+    """Each checkpoint differs from the one before; the next step's episodes are played with it."""
     saved = sorted(
         run[0].glob("checkpoints/**/model*.safetensors"), key=lambda path: path.stat().st_mtime
     )
@@ -117,7 +116,10 @@ def test_rewards_of_both_kinds_occurred(trajectories):
 
 
 def test_trajectories_agree_with_the_rewards(statistics, trajectories):
-    """AReaL's tracker counts the episodes that ended between two steps; all of them are on disk, and none twice."""
+    """AReaL's tracker counts the episodes that ended between two steps.
+
+    All of them are on disk, and none twice.
+    """
     assert len({info.simulation.id for info in trajectories}) == len(trajectories)
     first = [info for info in trajectories if info.weight_version == 0 and not info.is_eval]
     mean = sum(info.reward for info in first) / len(first)
@@ -182,10 +184,8 @@ def test_trackers_have_the_statistics_and_no_key(run, folder, statistics):
     (events,) = run[0].glob("tensorboard/events*")
     for file in (offline, events):
         assert b"eval-rollout/episode/solved" in file.read_bytes()
-    for file in (
-        offline,
-        database,
-    ):  # they have the config, in which the proxy's key is the one that nothing uses
+    # they have the config, in which the proxy's key is the one that nothing uses
+    for file in (offline, database):
         assert b"areal-admin-key" in file.read_bytes()
 
 
@@ -199,34 +199,42 @@ def test_no_key_is_written(run, folder):
 
 
 def test_the_proxy_obeys_one_key_and_ctrl_c_ends_every_process(model, tmp_path):
-    process = subprocess.Popen(
-        command(tmp_path),
-        cwd=ROOT,
-        env={**os.environ, "TAU2_PROXY_ADMIN_API_KEY": KEY},
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        ),  # whatever these tests run under
-    )
-    for line in process.stdout:
-        if line.startswith("step 1/"):  # the proxy is there
-            break
-    commands = [other.info["cmdline"] for other in processes_of(tmp_path)]
-    assert commands and KEY not in str(commands)
-    workers = [
-        other.environ()
-        for other in processes_of(tmp_path)
-        if "train.py" not in str(other.info["cmdline"])
-    ]
-    assert workers and KEY not in str(workers)
-    proxy = next(words for words in commands if "proxy-rollout" in words)
-    url = f"http://{gethostip()}:{proxy[proxy.index('--port') + 1]}/grant_capacity"
-    answers = [
-        httpx.post(url, headers={"Authorization": f"Bearer {key}"})
-        for key in ("areal-admin-key", KEY)
-    ]
-    assert [answer.status_code for answer in answers] == [403, 200]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    variables = {**os.environ, "TAU2_PROXY_ADMIN_API_KEY": KEY}
+    output = tmp_path / "printed"
+    with running(command(tmp_path), output, env=variables, preexec_fn=obey_ctrl_c) as process:
+        # the proxy is there
+        wait_for("\nstep 1/", process, output)
+        assert KEY not in str([other.info["cmdline"] for other in processes_of(tmp_path)])
+        workers = [
+            other
+            for other in processes_of(tmp_path)
+            if "train.py" not in str(other.info["cmdline"])
+        ]
+        variables_of_workers = [environ(worker) for worker in workers]
+        assert any(variables_of_workers) and KEY not in str(variables_of_workers)
+        proxy = next(
+            worker.info["cmdline"]
+            for worker in workers
+            if "proxy-rollout" in worker.info["cmdline"]
+        )
+        url = f"http://{gethostip()}:{proxy[proxy.index('--port') + 1]}/grant_capacity"
+        answers = [
+            httpx.post(url, headers={"Authorization": f"Bearer {key}"}, timeout=None)
+            for key in ("areal-admin-key", KEY)
+        ]
+        assert [answer.status_code for answer in answers] == [403, 200]
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
     assert processes_of(tmp_path) == []
+
+
+def obey_ctrl_c() -> None:
+    """The tests may run in a shell that ignores the signal, and a process inherits that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def environ(process: psutil.Process) -> dict[str, str]:
+    """The environment variables of a process; none if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return process.environ()
+    return {}
