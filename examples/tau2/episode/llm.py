@@ -229,6 +229,16 @@ def response_cost(response: Any) -> float:
         return 0.0
 
 
+def silence_costs() -> None:
+    """Have tau2 calculate costs by `response_cost`; tau2 logs an error for self-hosted models.
+
+    A run and a workflow call this when they start.
+    """
+    import tau2.utils.llm_utils
+
+    tau2.utils.llm_utils.get_response_cost = response_cost
+
+
 def is_transient(error: Exception) -> bool:
     """Whether a failed call of the user LLM may succeed when repeated: everything but a refusal (400, 401, 404, ...)."""
     if isinstance(error, openai.APIStatusError):  # litellm's errors derive from openai's
