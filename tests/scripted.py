@@ -10,6 +10,8 @@ from itertools import count
 from openai.types.chat import ChatCompletion
 from tau2.data_model.tasks import Task
 
+from examples.tau2.episode.completions import assistant_entry, chat_completion
+
 _ids = count()
 
 
@@ -17,33 +19,18 @@ def say(
     content: str | None = None, *calls: tuple[str, dict | str], finish_reason: str | None = None
 ) -> dict:
     """A completion as JSON: text, and calls of (tool, arguments)."""
-    message: dict = {"role": "assistant", "content": content}
-    if calls:
-        message["tool_calls"] = [
-            {
-                "id": f"call_{next(_ids)}",
-                "type": "function",
-                "function": {
-                    "name": name,
-                    "arguments": args if isinstance(args, str) else json.dumps(args),
-                },
-            }
-            for name, args in calls
-        ]
-    return {
-        "id": f"chatcmpl-{next(_ids)}",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "scripted",
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "finish_reason": finish_reason or ("tool_calls" if calls else "stop"),
-            }
-        ],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
-    }
+    entries = []
+    for name, arguments in calls:
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        entries.append((f"call_{next(_ids)}", name, text))
+    completion = chat_completion(
+        assistant_entry(content, entries),
+        finish_reason=finish_reason,
+        completion_id=f"chatcmpl-{next(_ids)}",
+        usage={"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+        model="scripted",
+    )
+    return completion.model_dump(exclude_unset=True)
 
 
 def ground_truth(

@@ -35,8 +35,9 @@ from examples.tau2.data.dataset import task_rows
 from examples.tau2.data.tasks import TaskRow
 from examples.tau2.data.turns import write_turns
 from examples.tau2.episode import environment
+from examples.tau2.episode.completions import assistant_entry, chat_completion
 from examples.tau2.episode.config import Tau2EnvConfig
-from examples.tau2.episode.messages import assistant_entry, to_openai
+from examples.tau2.episode.messages import to_openai
 from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
 from examples.tau2.episode.trajectory import Tau2RunInfo
@@ -135,10 +136,10 @@ async def perform(script: Script) -> tuple[float, list[tuple[list[dict], dict]]]
     async def call_agent(messages: list[dict], tools, tool_choice) -> ChatCompletion:
         line = next(agent, assistant_entry(None, []))
         said.append((list(messages), line))
-        return _completion(line)
+        return chat_completion(line)
 
     async def call_user(messages: list[dict], tools, tool_choice) -> ChatCompletion:
-        return _completion(next(user, assistant_entry(STOP, [])))
+        return chat_completion(next(user, assistant_entry(STOP, [])))
 
     played, row = script.played, script.row
     episode = AsyncOrchestrator(played, row.task, call_agent, call_user, row.db_path)
@@ -148,24 +149,6 @@ async def perform(script: Script) -> tuple[float, list[tuple[list[dict], dict]]]
     return reward, [
         turn for turn, made in zip(said, episode.agent.turns, strict=True) if not made.malformed
     ]
-
-
-def _completion(entry: dict) -> ChatCompletion:
-    return ChatCompletion.model_validate(
-        {
-            "id": "",
-            "choices": [
-                {
-                    "index": 0,
-                    "finish_reason": "tool_calls" if "tool_calls" in entry else "stop",
-                    "message": entry,
-                }
-            ],
-            "created": 0,
-            "model": "",
-            "object": "chat.completion",
-        }
-    )
 
 
 def trajectories(paths: list[Path]) -> Iterator[Tau2RunInfo]:

@@ -1,4 +1,4 @@
-"""Messages between tau2 and OpenAI."""
+"""tau2's messages as OpenAI's, and tool calls as tau2's."""
 
 import pytest
 from openai.types.chat import ChatCompletion
@@ -10,27 +10,11 @@ from tau2.data_model.message import (
     UserMessage,
 )
 
-from examples.tau2.episode.messages import parse_tool_calls, strip_thinking, to_openai, to_utf8
+from examples.tau2.episode.messages import parse_tool_calls, to_openai
 from tests.scripted import say
 
 CALL = ToolCall(id="c1", name="look", arguments={"where": "ü"}, requestor="user")
 ANSWER = ToolMessage(id="c1", role="tool", content="nothing", requestor="user")
-
-
-@pytest.mark.parametrize(
-    "content, visible",
-    [
-        (None, None),
-        (" as it is ", " as it is "),
-        ("<think>\nhm\n</think>\n\nHello", "Hello"),
-        ("<think>never closed", ""),
-        ("the prompt opened it</think>Hello", "Hello"),
-        ("<think>a</think>One<think>b</think> two", "One two"),
-        ("I think>so", "I think>so"),
-    ],
-)
-def test_strip_thinking(content, visible):
-    assert strip_thinking(content) == visible
 
 
 def test_each_side_sees_its_own_words_as_the_assistants():
@@ -82,7 +66,3 @@ def test_tool_calls_are_tau2s():
         ("g", {}, "user"),
     ]
     assert parse_tool_calls(ChatCompletion.model_validate(say("Hello")), "user") is None
-
-
-def test_lone_surrogates_cannot_travel():
-    assert to_utf8("a\ud800b") == "a?b" and to_utf8(None) is None and to_utf8("ü") == "ü"

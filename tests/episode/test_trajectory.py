@@ -1,7 +1,7 @@
 """Trajectories on disk, and what is counted in them."""
 
 import asyncio
-import errno
+import resource
 from pathlib import Path
 
 import pytest
@@ -103,16 +103,19 @@ def test_task_ids_become_file_names_and_files_never_collide(tmp_path):
     assert len(paths) == 20 and all(path.parent == tmp_path / "train" / "3" for path in paths)
 
 
-def test_a_disk_that_fills_up_leaves_no_half_file(tmp_path, monkeypatch):
-    write = Path.write_bytes
-
-    def full(self, data):
-        write(self, data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_trajectory(solved(), tmp_path)
+@pytest.mark.parametrize("too_big", ["the text", "the json"])
+def test_a_disk_that_fills_up_leaves_neither_file(too_big, tmp_path):
+    info = solved()
+    text_size = len(info.to_text().encode())
+    assert len(info.to_json()) > text_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = text_size - 1 if too_big == "the text" else text_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_trajectory(info, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.rglob("*.*"))
 
 

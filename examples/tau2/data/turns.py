@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from examples.tau2.episode import environment
+from examples.tau2.episode.atomic import atomic_file
 from examples.tau2.episode.config import Tau2EnvConfig
 
 T = TypeVar("T")
@@ -76,9 +77,9 @@ def write_turns(
         for index, (messages, answer) in enumerate(turns)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.partial")
-    unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    unfinished.replace(path)
+    with atomic_file(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return len(rows)
 
 

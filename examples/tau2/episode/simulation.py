@@ -22,6 +22,13 @@ from tau2.utils.llm_utils import get_cost
 from tau2.utils.utils import get_now
 
 from examples.tau2.episode import environment
+from examples.tau2.episode.completions import (
+    assistant_entry,
+    function_calls,
+    strip_thinking,
+    to_utf8,
+    token_usage,
+)
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.llm import (
     CallLLM,
@@ -34,15 +41,7 @@ from examples.tau2.episode.llm import (
     response_cost,
     user_outage,
 )
-from examples.tau2.episode.messages import (
-    assistant_entry,
-    is_empty,
-    parse_tool_calls,
-    strip_thinking,
-    to_openai,
-    to_utf8,
-    token_usage,
-)
+from examples.tau2.episode.messages import is_empty, parse_tool_calls, to_openai
 
 MAX_BACKOFF = 10.0  # seconds between two calls of a user LLM that fails
 
@@ -118,8 +117,8 @@ class _Agent:
         )
         self.turns.append(turn)
         calls = [
-            (call.id, *map(to_utf8, (call.function.name, call.function.arguments)))
-            for call in choice.message.tool_calls or []
+            (call_id, to_utf8(name), to_utf8(arguments))
+            for call_id, name, arguments in function_calls(completion)
         ]
         entry = assistant_entry(content, calls)
         said = AssistantMessage(

@@ -1,6 +1,5 @@
 """What happened in an episode: `Tau2RunInfo`, its json and txt files, and its statistics."""
 
-import os
 import re
 import uuid
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pydantic import TypeAdapter
 from tau2.data_model.message import ToolMessage
 from tau2.data_model.simulation import SimulationRun, TerminationReason
 
+from examples.tau2.episode.atomic import atomic_file
 from examples.tau2.episode.simulation import AgentTurn
 
 # why episodes end: tau2's reasons, and two that tau2 has no name for and that would hide among its `agent_error`s
@@ -124,33 +124,29 @@ class Tau2RunInfo:
 
 
 def write_trajectory(info: Tau2RunInfo, directory: str | Path) -> Path:
-    """Write `<directory>/<train|eval>/<weight version>/<task>-<random>.json` and `.txt`; blocking; returns the json's path.
+    """Write an episode's .json and .txt files, both or neither; blocking; returns the json's path.
 
-    A reader never sees half a file: both are written under another name first.
+    The files are `<directory>/<train|eval>/<weight version>/<task>-<random>.json` and `.txt`. A
+    reader never sees half of a file.
 
     Raises:
         OSError: the disk is full, read-only, ...
     """
-    version = 0 if info.weight_version is None else info.weight_version
-    folder = os.path.join(directory, "eval" if info.is_eval else "train", str(version))
-    os.makedirs(folder, exist_ok=True)
-    slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", info.task_id)[-80:]
-    path = os.path.join(folder, f"{slug}-{uuid.uuid4().hex[:12]}")
-    contents = {
-        f"{path}.txt": info.to_text().encode("utf-8", "replace"),
-        f"{path}.json": info.to_json(),
-    }
+    purpose = "eval" if info.is_eval else "train"
+    folder = Path(directory, purpose, str(info.weight_version or 0))
+    folder.mkdir(parents=True, exist_ok=True)
+    task = re.sub(r"[^A-Za-z0-9_.-]+", "_", info.task_id)[-80:]
+    name = f"{task}-{uuid.uuid4().hex[:12]}"
+    text_path, json_path = folder / f"{name}.txt", folder / f"{name}.json"
     try:
-        for name, content in contents.items():
-            Path(f"{name}.partial").write_bytes(content)
-        for name in contents:
-            os.replace(f"{name}.partial", name)
+        with atomic_file(text_path) as file:
+            file.write(info.to_text())
+        with atomic_file(json_path, "wb") as file:
+            file.write(info.to_json())
     except OSError:
-        for name in contents:
-            Path(name).unlink(missing_ok=True)
-            Path(f"{name}.partial").unlink(missing_ok=True)
+        text_path.unlink(missing_ok=True)
         raise
-    return Path(f"{path}.json")
+    return json_path
 
 
 @cache
