@@ -1,0 +1,222 @@
+"""The settings of an evaluation: what is played, on which model, made of the command's options."""
+
+import hashlib
+import json
+import re
+from argparse import Namespace
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from examples.tau2.data import tasks
+from examples.tau2.data.dataset import BadTasks, absolute_path, is_tasks_file, task_rows
+from examples.tau2.episode import environment
+from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.evaluation.training_config import TrainingConfig, read_training_config
+
+# the fields of the episodes' config that have an option, and the option's name
+ECONFIG_OPTIONS = {
+    "domain": "domain",
+    "max_steps": "max_steps",
+    "timeout": "timeout",
+    "solo_mode": "solo_mode",
+    "add_thinking_tool": "add_thinking_tool",
+    "user_llm_base_url": "user_base_url",
+    "user_llm": "user_model",
+}
+SAMPLING_OPTIONS = ("temperature", "top_p", "max_completion_tokens")
+DEFAULT_SAMPLING = {"temperature": 0.0}
+
+
+class TrialKey(NamedTuple):
+    """A task, and which of its trials; trials are counted from 0."""
+
+    task_id: str
+    number: int
+
+
+class Difference(NamedTuple):
+    """The value of a setting in the training YAML, and its value in this evaluation."""
+
+    training: object
+    evaluation: object
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is played, and on which model.
+
+    `datasets` are the paths of the data sets, `rows` the rows of them that are played, by task id.
+    `tool_choice` is None for tau2's own choice. `training_differences` names the settings that
+    differ from those of the training YAML; it is empty without a YAML.
+    """
+
+    econfig: Tau2EnvConfig
+    sampling: dict[str, float]
+    base_url: str | None
+    model: str | None
+    datasets: list[str]
+    rows: dict[str, dict[str, Any]]
+    trials: int
+    tool_choice: str | None
+    training_differences: dict[str, Difference]
+
+    def task_row(self, task_id: str) -> tasks.TaskRow:
+        return tasks.find_task_row(self.rows[task_id], self.econfig.domain)
+
+    @cached_property
+    def domains(self) -> list[str]:
+        """The domains of the tasks, in alphabetical order."""
+        return sorted({self.task_row(task_id).domain for task_id in self.rows})
+
+    def trial_keys(self) -> list[TrialKey]:
+        """All trials, in the order in which they are played."""
+        return [TrialKey(task_id, number) for number in range(self.trials) for task_id in self.rows]
+
+    def identity(self) -> dict[str, object]:
+        """All that an episode depends on, except its task.
+
+        Evaluations of equal identity share their episodes.
+        """
+        identity: dict[str, object] = {
+            "econfig": asdict(self.econfig),
+            "sampling": self.sampling,
+            "base_url": self.base_url,
+            "model": self.model,
+        }
+        files = [path for path in self.datasets if is_tasks_file(path)]
+        if files:
+            domain = self.econfig.domain
+            identity["tasks_files"] = {
+                path: tasks.tasks_file_digest(path, domain) for path in files
+            }
+        if self.tool_choice:
+            identity["tool_choice"] = self.tool_choice
+        return identity
+
+    def folder_name(self) -> str:
+        """The name of the folder of results: domains, model, and a hash of the identity."""
+        identity = json.dumps(self.identity(), sort_keys=True)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        name = f"{'+'.join(self.domains)}-{self.model or 'default'}-{digest}"
+        return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
+
+
+def settings_from_options(options: Namespace) -> EvaluationSettings:
+    """Make the settings of the options of `evaluate.py`, and check them; read the tasks.
+
+    An option overrides the training YAML of `--config`, and the YAML overrides the defaults.
+
+    Raises:
+        ValueError: an option makes no sense, a task cannot be played, or a file cannot be read.
+        OSError: the training YAML cannot be read.
+    """
+    training = read_training_config(options.config) if options.config else None
+    econfig = _econfig(options, training)
+    sampling = dict(training.evaluation_sampling if training else DEFAULT_SAMPLING)
+    sampling |= _given(options, {name: name for name in SAMPLING_OPTIONS})
+    _check_options(options, econfig)
+    datasets = _datasets(options, econfig)
+    return EvaluationSettings(
+        econfig=econfig,
+        sampling=sampling,
+        base_url=options.base_url,
+        model=options.model,
+        datasets=datasets,
+        rows=_rows(datasets, econfig, options.tasks),
+        trials=options.trials,
+        tool_choice=options.tool_choice,
+        training_differences=(
+            _training_differences(training, econfig, sampling, options.tool_choice)
+            if training
+            else {}
+        ),
+    )
+
+
+def _econfig(options: Namespace, training: TrainingConfig | None) -> Tau2EnvConfig:
+    trained = training.econfig if training else {}
+    return Tau2EnvConfig(**{**trained, **_given(options, ECONFIG_OPTIONS)})
+
+
+def _given(options: Namespace, names: dict[str, str]) -> dict[str, Any]:
+    """The options that the user gave, by field; `names` maps a field to its option."""
+    values = {field: getattr(options, option) for field, option in names.items()}
+    return {field: value for field, value in values.items() if value is not None}
+
+
+def _check_options(options: Namespace, econfig: Tau2EnvConfig) -> None:
+    """Check all that can be checked before the tasks are read."""
+    if econfig.domain not in environment.DOMAINS:
+        domains = ", ".join(environment.DOMAINS)
+        raise ValueError(f"--domain {econfig.domain}: choose one of {domains}")
+    if not (options.base_url or options.model):
+        raise ValueError("name the model: --base-url of its server, --model, or both")
+    if not (econfig.solo_mode or econfig.user_llm_base_url or econfig.user_llm):
+        raise ValueError(
+            "name the user simulator: --user-base-url of its server, --user-model, or both; "
+            "or --solo-mode"
+        )
+    for name in ("trials", "concurrency", "attempts"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} must be at least 1")
+    # `not ... > 0` refuses NaN too
+    if not econfig.max_steps > 0:
+        raise ValueError("--max-steps must be greater than 0")
+    if not econfig.timeout > 0:
+        raise ValueError("--timeout must be greater than 0")
+
+
+def _datasets(options: Namespace, econfig: Tau2EnvConfig) -> list[str]:
+    """The paths of the data sets; the domain's test split, if the options name none."""
+    splits = options.split
+    if not splits and not options.tasks_file:
+        splits = ["test"]
+    if splits and econfig.solo_mode and econfig.domain not in environment.SOLO_DOMAINS:
+        raise ValueError(f"--solo-mode: {econfig.domain} cannot be played solo")
+    files = [absolute_path(path) for path in options.tasks_file]
+    return [f"tau2/{split}" for split in splits] + files
+
+
+def _rows(
+    datasets: list[str], econfig: Tau2EnvConfig, chosen: list[str] | None
+) -> dict[str, dict[str, Any]]:
+    """The rows of the data sets by task id; only the `chosen` ones, if there are any."""
+    rows: dict[str, dict[str, Any]] = {}
+    for path in datasets:
+        try:
+            found = task_rows(econfig.domain, path, econfig.solo_mode)
+        except BadTasks as error:
+            raise ValueError("\n  ".join([f"{path}:", *error.problems])) from error
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{path}: {tasks.explain_error(error)}") from error
+        for row in found:
+            rows[tasks.find_task_row(row, econfig.domain).task.id] = row
+    if not chosen:
+        return rows
+    for task_id in chosen:
+        if task_id not in rows:
+            raise ValueError(f"--tasks {task_id}: no task of {' or '.join(datasets)}")
+    return {task_id: row for task_id, row in rows.items() if task_id in chosen}
+
+
+def _training_differences(
+    training: TrainingConfig,
+    econfig: Tau2EnvConfig,
+    sampling: dict[str, float],
+    tool_choice: str | None,
+) -> dict[str, Difference]:
+    """The settings of the YAML that have another value in this evaluation, by name."""
+    here = {**asdict(econfig), **sampling}
+    differences = {}
+    for name, value in {**training.econfig, **training.training_sampling}.items():
+        if value != here.get(name):
+            differences[name] = Difference(value, here.get(name))
+    penalty = training.econfig.get("invalid_format_penalty")
+    if penalty:
+        differences["penalty of a malformed turn"] = Difference(penalty, 0.0)
+    # AReaL's proxy takes no notice of the tool choice
+    chosen = tool_choice or ("required" if econfig.solo_mode else "auto")
+    if chosen == "required":
+        differences["tool_choice"] = Difference("auto", chosen)
+    return differences

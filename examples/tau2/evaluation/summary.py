@@ -1,0 +1,162 @@
+"""The summary of an evaluation: all that is measured, as JSON and as text."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tau2.data_model.tasks import Task
+
+from examples.tau2.evaluation.metrics import Metrics, measure
+from examples.tau2.evaluation.settings import Difference, EvaluationSettings, TrialKey
+from examples.tau2.evaluation.store import Trial
+from examples.tau2.evaluation.tau2_results import select_tasks, tau2_results
+
+# the text shows pass^k up to this k; summary.json has all of them
+MAX_SHOWN_K = 8
+# the means that the text shows, a line each
+SHOWN_MEANS = (
+    ("episode/steps", "agent/turns", "episode/seconds"),
+    ("agent/prompt_tokens", "agent/completion_tokens"),
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that an evaluation measures.
+
+    `expecting_actions` is of the tasks that expect an action, which an agent that does nothing
+    cannot solve. `terminations` has the number of episodes by the reason of their end, `means` the
+    averages of the episodes' statistics. `missing` has the reason why a trial is missing.
+    """
+
+    identity: dict[str, object]
+    trials: int
+    all_tasks: Metrics
+    expecting_actions: Metrics
+    by_domain: dict[str, Metrics]
+    terminations: dict[str, int]
+    means: dict[str, float]
+    missing: dict[TrialKey, str]
+    training_differences: dict[str, Difference]
+    by_task: dict[str, Metrics]
+
+    def to_json(self) -> dict[str, object]:
+        """The summary as JSON data, the content of summary.json."""
+        missing = [
+            {"task_id": key.task_id, "trial": key.number, "cause": cause}
+            for key, cause in self.missing.items()
+        ]
+        return {
+            **self.identity,
+            "trials": self.trials,
+            **self.all_tasks.to_json(),
+            "expecting_actions": self.expecting_actions.to_json(),
+            "by_domain": _each_to_json(self.by_domain),
+            "terminations": self.terminations,
+            "means": self.means,
+            "missing": missing,
+            "differs_from_training": self.training_differences,
+            "by_task": _each_to_json(self.by_task),
+        }
+
+
+def summarize(
+    settings: EvaluationSettings, trials: Sequence[Trial], missing: Mapping[TrialKey, str]
+) -> Summary:
+    """Measure the trials; `missing` has the reason why each of the others is missing."""
+    results = tau2_results(settings, trials)
+    acting = {task.id for task in results.tasks if _expects_actions(task)}
+    terminations = Counter(trial.info.termination for trial in trials)
+    return Summary(
+        identity=settings.identity(),
+        trials=settings.trials,
+        all_tasks=measure(results),
+        expecting_actions=measure(select_tasks(results, acting)),
+        by_domain={
+            domain: measure(select_tasks(results, _tasks_of(settings, domain)))
+            for domain in settings.domains
+        },
+        terminations=dict(terminations.most_common()),
+        means=_means(trials),
+        missing=dict(sorted(missing.items())),
+        training_differences=settings.training_differences,
+        by_task={task.id: measure(select_tasks(results, {task.id})) for task in results.tasks},
+    )
+
+
+def summary_lines(summary: Summary) -> Iterator[str]:
+    """The summary for human readers, line by line."""
+    parts = {
+        "all tasks": summary.all_tasks,
+        "tasks that expect actions": summary.expecting_actions,
+    }
+    if len(summary.by_domain) > 1:
+        parts |= summary.by_domain
+    for name, metrics in parts.items():
+        yield f"\n{name}: {metrics.tasks}, {metrics.episodes} episodes"
+        yield from _estimate_lines(metrics)
+    if summary.all_tasks.episodes:
+        yield from _detail_lines(summary)
+    for name, difference in summary.training_differences.items():
+        yield (
+            f"differs from training: {name} is {difference.evaluation}, "
+            f"in training {difference.training}"
+        )
+    yield from _missing_lines(summary.missing)
+
+
+def _estimate_lines(metrics: Metrics) -> Iterator[str]:
+    for name in ("reward", *_shown_pass_names()):
+        if name in metrics.estimates:
+            found = metrics.estimates[name]
+            yield f"  {name:8} {found.mean:.3f}  [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _detail_lines(summary: Summary) -> Iterator[str]:
+    yield "\nby task      trials  reward  pass^k"
+    for task_id, metrics in summary.by_task.items():
+        estimates = metrics.estimates
+        shown = [name for name in _shown_pass_names() if name in estimates]
+        passed = " ".join(f"{estimates[name].mean:.2f}" for name in shown)
+        yield f"  {metrics.episodes:3}  {estimates['reward'].mean:.2f}  {passed}  {task_id}"
+    ends = [f"{reason} {number}" for reason, number in summary.terminations.items()]
+    yield f"\nended by: {', '.join(ends)}"
+    for names in SHOWN_MEANS:
+        means = [f"{name} {summary.means[name]:.1f}" for name in names if name in summary.means]
+        yield f"means: {', '.join(means)}"
+
+
+def _missing_lines(missing: Mapping[TrialKey, str]) -> Iterator[str]:
+    """A line per cause, with the first trial that it kept from being played."""
+    by_cause: dict[str, list[TrialKey]] = defaultdict(list)
+    for key, cause in missing.items():
+        by_cause[cause].append(key)
+    for cause, keys in by_cause.items():
+        more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        yield f"missing: task {keys[0].task_id}, trial {keys[0].number}{more}: {cause}"
+
+
+def _shown_pass_names() -> list[str]:
+    return [f"pass^{k}" for k in range(1, MAX_SHOWN_K + 1)]
+
+
+def _each_to_json(metrics: Mapping[str, Metrics]) -> dict[str, dict[str, float | list[float]]]:
+    return {name: values.to_json() for name, values in metrics.items()}
+
+
+def _expects_actions(task: Task) -> bool:
+    return bool(task.evaluation_criteria and task.evaluation_criteria.actions)
+
+
+def _tasks_of(settings: EvaluationSettings, domain: str) -> set[str]:
+    return {task_id for task_id in settings.rows if settings.task_row(task_id).domain == domain}
+
+
+def _means(trials: Sequence[Trial]) -> dict[str, float]:
+    """The mean of each statistic of the episodes, except those that only say how they ended."""
+    episodes = [trial.info.statistics() for trial in trials]
+    if not episodes:
+        return {}
+    names = [name for name in episodes[0] if not name.startswith("termination/")]
+    return {name: float(np.mean([episode[name] for episode in episodes])) for name in names}

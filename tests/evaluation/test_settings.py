@@ -1,0 +1,80 @@
+"""The settings of an evaluation, made of the command's options."""
+
+import pytest
+
+from examples.tau2 import evaluate
+from examples.tau2.evaluation.settings import EvaluationSettings, settings_from_options
+from tests.own_tasks import mock_entry, write
+
+SOLO = ["--domain", "mock", "--solo-mode", "--model", "m"]
+SOLO_BASE = [*SOLO, "--split", "base"]
+AENV_CONFIG = "aenv/examples/tau2_rl/config_1.7b_telecom.yaml"
+
+
+def settings(*options: str) -> EvaluationSettings:
+    return settings_from_options(evaluate.options_parser().parse_args(options))
+
+
+def test_a_training_config_gives_the_settings_and_what_differs_is_known():
+    config = ["--config", "examples/tau2/config_1.7b_airline.yaml"]
+    servers = ["--base-url", "http://m", "--user-base-url", "http://u"]
+    found = settings(*config, *servers, "--max-steps", "50")
+    assert (found.econfig.domain, found.econfig.max_steps) == ("airline", 50)
+    assert found.econfig.user_llm_base_url == "http://u"
+    assert found.sampling == {"temperature": 0.6, "top_p": 0.95, "max_completion_tokens": 4096}
+    differences = found.training_differences
+    assert differences["max_steps"] == (100, 50) and differences["temperature"] == (1.0, 0.6)
+    assert differences["penalty of a malformed turn"] == (0.1, 0.0)
+    assert len(found.rows) == 20
+
+
+def test_the_config_of_the_aenvironment_variant_is_read_with_what_it_builds_on():
+    found = settings("--config", AENV_CONFIG, "--model", "m")
+    assert (found.econfig.domain, found.econfig.solo_mode) == ("telecom", True)
+    assert found.sampling == {"temperature": 0.2, "top_p": 1.0, "max_completion_tokens": 8192}
+    assert found.training_differences["tool_choice"] == ("auto", "required")
+
+
+def test_the_identity_depends_on_what_is_played_and_not_on_which_tasks():
+    all_tasks, one_task = settings(*SOLO_BASE), settings(*SOLO_BASE, "--tasks", "create_task_1")
+    assert list(one_task.rows) == ["create_task_1"] and len(all_tasks.rows) > 1
+    assert one_task.identity() == all_tasks.identity()
+    assert one_task.folder_name() == all_tasks.folder_name()
+    others = [settings(*SOLO_BASE, "--temperature", "1"), settings(*SOLO_BASE, "--model", "n")]
+    names = {found.folder_name() for found in [all_tasks, *others]}
+    assert len(names) == 3 and all(name.startswith("mock-") for name in names)
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        (["--domain", "nowhere", "--base-url", "u"], "--domain nowhere: choose one of airline"),
+        (["--domain", "mock"], "name the model"),
+        (["--domain", "airline", "--model", "m"], "name the user simulator"),
+        (
+            ["--domain", "airline", "--split", "dev", "--model", "m", "--user-model", "u"],
+            "tau2/dev: domain airline has",
+        ),
+        ([*SOLO_BASE, "--tasks", "x"], "--tasks x: no task"),
+        (["--domain", "airline", "--solo-mode", "--model", "m"], "cannot be played solo"),
+        ([*SOLO_BASE, "--trials", "0"], "--trials must be at"),
+        ([*SOLO, "--max-steps", "0"], "--max-steps must be greater than 0"),
+        ([*SOLO, "--timeout", "nan"], "--timeout must be greater than 0"),
+        (["--config", "none.yaml", "--model", "m"], "none.yaml"),
+        (["--config", "requirements/dev.in", "--model", "m"], "requirements/dev.in"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, problem, capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(options)
+    assert stop.value.code == 2 and problem in capsys.readouterr().err
+
+
+def test_bad_rows_are_named_before_anything_is_played(tmp_path, capsys):
+    bad_database = mock_entry("ann", "Tea", db_path="../a.json")
+    path = write(tmp_path, [b"{", mock_entry("ann", "Tea"), bad_database])
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([*SOLO, "--tasks-file", path])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert f"{path}:\n  line 1: no JSON" in said and "\n  line 3: db_path" in said

@@ -1,0 +1,46 @@
+"""The file of finished trials."""
+
+import asyncio
+from contextlib import closing
+
+import pytest
+
+from examples.tau2.agent import Tau2AgentWorkflow
+from examples.tau2.episode.trajectory import Tau2RunInfo
+from examples.tau2.evaluation.settings import TrialKey
+from examples.tau2.evaluation.store import Trial, TrialStore, open_store
+from tests.scripted import replay, say
+
+
+def episode() -> Tau2RunInfo:
+    workflow = Tau2AgentWorkflow({"domain": "mock", "solo_mode": True})
+    llm = replay([say(None, ("done", {}))])
+    return asyncio.run(workflow.play_with(llm, {"task_id": "create_task_1"}))
+
+
+def test_trials_are_read_again_and_a_line_without_an_end_is_dropped(tmp_path):
+    path, info = tmp_path / "new/episodes.jsonl", episode()
+    with closing(TrialStore(path)) as store:
+        for number in range(2):
+            store.add(Trial(number, info))
+    with path.open("a") as file:
+        file.write('2 {"domain": "mock", "task')
+    with closing(TrialStore(path)) as store:
+        assert list(store.trials) == [TrialKey("create_task_1", 0), TrialKey("create_task_1", 1)]
+        assert store.trials["create_task_1", 1].info == info
+        store.add(Trial(2, info))
+    assert [line[:2] for line in path.read_text().splitlines()] == ["0 ", "1 ", "2 "]
+
+
+def test_one_process_at_a_time_writes_a_store(tmp_path):
+    path = tmp_path / "episodes.jsonl"
+    with closing(TrialStore(path)), pytest.raises(OSError, match="another evaluation is writing"):
+        TrialStore(path)
+    TrialStore(path).close()
+
+
+def test_a_folder_keeps_its_identity(tmp_path):
+    open_store(tmp_path, {"model": "m"}).close()
+    open_store(tmp_path, {"model": "m"}).close()
+    with pytest.raises(OSError, match="holds episodes of other settings"):
+        open_store(tmp_path, {"model": "n"})

@@ -1,0 +1,67 @@
+"""The text of a summary."""
+
+from examples.tau2.evaluation.metrics import Estimate, Metrics
+from examples.tau2.evaluation.settings import Difference, TrialKey
+from examples.tau2.evaluation.summary import Summary, summary_lines
+
+NOTHING = Metrics(0, 0, {})
+HALF = Metrics(2, 4, {"reward": Estimate(0.5, 0.25, 0.75), "pass^1": Estimate(0.5, 0.0, 1.0)})
+
+
+def summary(**fields) -> Summary:
+    empty = {
+        "identity": {"model": "m"},
+        "trials": 2,
+        "all_tasks": NOTHING,
+        "expecting_actions": NOTHING,
+        "by_domain": {"mock": NOTHING},
+        "terminations": {},
+        "means": {},
+        "missing": {},
+        "training_differences": {},
+        "by_task": {},
+    }
+    return Summary(**{**empty, **fields})
+
+
+def test_estimates_are_shown_with_their_intervals():
+    found = summary(
+        all_tasks=HALF,
+        by_task={"create_task_1": HALF},
+        terminations={"agent_stop": 3, "timeout": 1},
+        means={"episode/steps": 3.0, "agent/turns": 2.0, "agent/prompt_tokens": 190.0},
+    )
+    assert list(summary_lines(found)) == [
+        "\nall tasks: 2, 4 episodes",
+        "  reward   0.500  [0.250, 0.750]",
+        "  pass^1   0.500  [0.000, 1.000]",
+        "\ntasks that expect actions: 0, 0 episodes",
+        "\nby task      trials  reward  pass^k",
+        "    4  0.50  0.50  create_task_1",
+        "\nended by: agent_stop 3, timeout 1",
+        "means: episode/steps 3.0, agent/turns 2.0",
+        "means: agent/prompt_tokens 190.0",
+    ]
+
+
+def test_several_domains_are_shown_apart():
+    lines = list(summary_lines(summary(by_domain={"airline": HALF, "mock": NOTHING})))
+    assert "\nairline: 2, 4 episodes" in lines and "\nmock: 0, 0 episodes" in lines
+
+
+def test_each_cause_of_missing_trials_is_one_line():
+    missing = {TrialKey("a", 0): "overloaded", TrialKey("a", 1): "overloaded"}
+    missing[TrialKey("b", 1)] = "not played"
+    found = summary(missing=missing)
+    lines = [line for line in summary_lines(found) if "missing" in line]
+    assert lines == [
+        "missing: task a, trial 0 and 1 more: overloaded",
+        "missing: task b, trial 1: not played",
+    ]
+    first = {"task_id": "a", "trial": 0, "cause": "overloaded"}
+    assert found.to_json()["missing"][0] == first
+
+
+def test_what_differs_from_training_is_said():
+    found = summary(training_differences={"temperature": Difference(1.0, 0.6)})
+    assert "differs from training: temperature is 0.6, in training 1.0" in summary_lines(found)
