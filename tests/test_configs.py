@@ -1,9 +1,14 @@
-"""The configs as AReaL takes them: its loader, allocations, SGLang command, schedulers, advantages; without a GPU."""
+"""What AReaL makes of the configs, without a GPU.
+
+That is: what its loader, its allocations, SGLang's command line, its schedulers and its advantages
+take of them. `test_config_snapshots.py` compares the resolved configs field by field.
+"""
 
 import argparse
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +16,7 @@ import pytest
 import torch
 import yaml
 from areal.api.alloc_mode import ModelAllocation
-from areal.api.cli_args import SGLangConfig, load_expr_config
+from areal.api.cli_args import SGLangConfig, load_expr_config, parse_cli_args
 from areal.engine import RemoteSGLangEngine
 from areal.infra import LocalScheduler, RolloutController, TrainController
 from areal.trainer.ppo.actor import PPOActor
@@ -25,7 +30,8 @@ FOLDER = Path(__file__).parents[1] / "examples/tau2"
 SFT = sorted(path.name for path in FOLDER.glob("config_sft_*.yaml"))
 ALL = sorted({path.name for path in FOLDER.glob("config_*.yaml")} - {*SFT})
 
-TABLE = {  # of the specification: model, nodes, allocation
+# The specification's table: model, nodes, allocation.
+TABLE = {
     "config_1.7b_airline.yaml": ("Qwen/Qwen3-1.7B", 1, "sglang:d6+archon:d2"),
     "config_8b_airline.yaml": ("Qwen/Qwen3-8B", 3, "sglang:d16+archon:d8"),
     "config_30b_moe_airline.yaml": (
@@ -47,7 +53,7 @@ VARIABLES = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "SGLANG_FORWARD_UNKNOWN_TOO
 
 
 def load(name: str, tmp_path: Path, *overrides: str) -> Tau2PPOConfig:
-    """The config as `train.py` gets it, with the overrides that the specification's commands have."""
+    """Load a config as `train.py` does, with the overrides of the specification's commands."""
     (tmp_path / "name_resolve").mkdir(exist_ok=True)
     argv = [
         "--config",
@@ -56,14 +62,10 @@ def load(name: str, tmp_path: Path, *overrides: str) -> Tau2PPOConfig:
         "trial_name=trial",
         f"cluster.fileroot={tmp_path}",
         f"cluster.name_resolve.nfs_record_root={tmp_path}/name_resolve",
-        *(
-            []
-            if name == "config_cpu.yaml"
-            else ["econfig.user_llm_base_url=http://localhost:8000/v1/"]
-        ),
-        *overrides,
     ]
-    return load_expr_config(argv, Tau2PPOConfig)[0]
+    if name != "config_cpu.yaml":
+        argv.append("econfig.user_llm_base_url=http://localhost:8000/v1/")
+    return load_expr_config([*argv, *overrides], Tau2PPOConfig)[0]
 
 
 def parallel(backend: str):
@@ -77,24 +79,18 @@ def test_the_specified_configs_are_there():
 @pytest.mark.parametrize("name", ALL)
 def test_loads_with_areal(name, tmp_path):
     config = load(name, tmp_path)
-    assert (
-        config.cluster.fileroot == config.saver.fileroot == config.recover.fileroot == str(tmp_path)
-    )
-    assert (
-        config.tokenizer_path
-        == config.rollout.tokenizer_path
-        == config.actor.path
-        == config.sglang.model_path
-    )
+    for section in (config.cluster, config.saver, config.recover):
+        assert section.fileroot == str(tmp_path)
+    paths = {config.tokenizer_path, config.rollout.tokenizer_path, config.sglang.model_path}
+    assert paths == {config.actor.path}
     assert config.rollout.agent.export_style == "individual"
     assert config.rollout.agent.turn_discount == config.econfig.turn_discount
-    assert (
-        config.econfig.solo_mode or config.econfig.user_llm_base_url == "http://localhost:8000/v1/"
-    )
+    if not config.econfig.solo_mode:
+        assert config.econfig.user_llm_base_url == "http://localhost:8000/v1/"
 
 
 @pytest.mark.parametrize("name", SFT)
-def test_a_supervised_start_saves_what_its_reinforcement_takes(name, tmp_path):
+def test_imitation_saves_the_model_that_its_rl_config_trains(name, tmp_path):
     argv = [
         "--config",
         str(FOLDER / name),
@@ -104,16 +100,13 @@ def test_a_supervised_start_saves_what_its_reinforcement_takes(name, tmp_path):
     ]
     Path(tmp_path, "name_resolve").mkdir()
     config = load_expr_config(argv, Tau2SFTConfig)[0]
-    (reinforced,) = (
-        other for other in ALL if other.startswith(name.removesuffix(".yaml").replace("sft_", ""))
-    )
-    assert config.actor.path == config.tokenizer_path == load(reinforced, tmp_path).actor.path
-    assert (
-        config.cluster.fileroot == config.saver.fileroot == config.recover.fileroot == str(tmp_path)
-    )
-    assert (
-        config.saver.freq_epochs and config.total_train_epochs % config.saver.freq_epochs == 0
-    )  # the last is saved
+    prefix = name.removesuffix(".yaml").replace("sft_", "")
+    (rl_name,) = [other for other in ALL if other.startswith(prefix)]
+    assert config.actor.path == config.tokenizer_path == load(rl_name, tmp_path).actor.path
+    for section in (config.cluster, config.saver, config.recover):
+        assert section.fileroot == str(tmp_path)
+    # the last epoch is saved
+    assert config.saver.freq_epochs and config.total_train_epochs % config.saver.freq_epochs == 0
     assert config.train_dataset.batch_size % parallel(config.actor.backend).dp_size == 0
 
 
@@ -126,11 +119,11 @@ def test_unknown_options_are_refused(option, tmp_path):
         load("config_1.7b_airline.yaml", tmp_path, f"+{option}")
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_train_alone_decides_on_turn_discount_and_admin_key(name):
-    config = yaml.safe_load((FOLDER / name).read_text())
-    assert "turn_discount" not in config["rollout"]["agent"]
-    assert "admin_api_key" not in str(config)
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.name)
+def test_only_train_sets_the_turn_discount_and_the_admin_key(path):
+    text = path.read_text()
+    assert "turn_discount" not in yaml.safe_load(text).get("rollout", {}).get("agent", {})
+    assert "admin_api_key" not in text
 
 
 @pytest.mark.parametrize("name", GPU)
@@ -140,20 +133,19 @@ def test_model_and_allocation_are_the_specified(name, tmp_path):
     assert config.actor.path == model
     assert f"{config.rollout.backend}+{config.actor.backend}" == allocation
     assert (config.cluster.n_nodes, config.cluster.n_gpus_per_node) == (nodes, 8)
-    assert (
-        parallel(config.rollout.backend).world_size + parallel(config.actor.backend).world_size
-        == nodes * 8
-    )
+    backends = [config.rollout.backend, config.actor.backend]
+    assert sum(parallel(backend).world_size for backend in backends) == nodes * 8
     assert config.scheduler.type == ("local" if nodes == 1 else "slurm")
-    assert config.allocation_mode == ""  # only AReaL's old launchers read it
+    # only AReaL's old launchers read this
+    assert config.allocation_mode == ""
     assert config.econfig.domain == "airline"
 
 
 @pytest.mark.parametrize("name", SLURM)
 def test_shared_storage_must_be_set(name):
-    cluster = yaml.safe_load((FOLDER / name).read_text())["cluster"]
-    assert cluster["fileroot"].startswith("/path/to/")
-    assert cluster["name_resolve"]["nfs_record_root"].startswith("/path/to/")
+    composed, _ = parse_cli_args(["--config", str(FOLDER / name)])
+    assert composed.cluster.fileroot.startswith("/path/to/")
+    assert composed.cluster.name_resolve.nfs_record_root.startswith("/path/to/")
 
 
 def test_hybrid_allocations_are_what_they_say(tmp_path):
@@ -179,28 +171,24 @@ def test_tree_training_for_dense_models_only(name, tmp_path):
     if actor.enable_tree_training:
         assert actor.pad_to_maximum
         assert actor.mb_spec.max_tokens_per_mb % 128 == 0
-        # AReaL ignores these, and says so at each batch
-        assert (actor.mb_spec.n_mbs, actor.mb_spec.granularity, actor.mb_spec.n_mbs_divisor) == (
-            1,
-            1,
-            1,
-        )
+        # With tree training, AReaL ignores other values of these, and warns at each batch.
+        batches = actor.mb_spec
+        assert (batches.n_mbs, batches.granularity, batches.n_mbs_divisor) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("name", GPU)
 def test_every_prompt_that_the_proxy_admits_fits(name, tmp_path):
     config = load(name, tmp_path)
     longest = config.rollout.agent.engine_max_tokens
-    assert longest == config.gconfig.max_tokens <= 32768  # what AReaL's proxy allows at most
-    assert (
-        longest < config.sglang.context_length
-    )  # SGLang refuses a request that could fill its context
+    # AReaL's proxy allows no more than this
+    assert longest == config.gconfig.max_tokens <= 32768
+    # SGLang refuses a request that could fill its context
+    assert longest < config.sglang.context_length
     assert longest <= config.actor.mb_spec.max_tokens_per_mb
     assert config.gconfig.max_new_tokens < longest / 2
     assert config.eval_gconfig.max_new_tokens == config.gconfig.max_new_tokens
-    assert (
-        config.econfig.timeout < config.rollout.request_timeout
-    )  # at which AReaL gives up the group
+    # after this time AReaL gives up the group
+    assert config.econfig.timeout < config.rollout.request_timeout
 
 
 @pytest.mark.parametrize("name", GPU)
@@ -212,14 +200,13 @@ def test_sglang_takes_its_command(name, tmp_path):
     )
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)
-    server = parser.parse_args(command[3:])  # after python3 -m <module>
+    # without python3 -m <module>
+    server = parser.parse_args(command[3:])
     assert server.model_path == server.tokenizer_path == config.actor.path
-    assert (server.tensor_parallel_size, server.context_length) == (
-        servers.tp_size,
-        config.sglang.context_length,
-    )
+    assert server.tensor_parallel_size == servers.tp_size
+    assert server.context_length == config.sglang.context_length
     assert server.skip_tokenizer_init and server.dtype == "bfloat16"
-    # all episodes that can be on the way at once are decoded at once
+    # SGLang decodes all episodes at once that can be under way at once
     groups = config.rollout.max_concurrent_rollouts
     assert groups <= (config.rollout.max_head_offpolicyness + 1) * config.train_dataset.batch_size
     assert groups * config.gconfig.n_samples <= server.max_running_requests * servers.dp_size
@@ -245,20 +232,17 @@ def submit_workers(config: Tau2PPOConfig, scheduler) -> None:
 
 
 def slurm_scripts(config: Tau2PPOConfig, monkeypatch) -> dict[str, tuple[dict[str, str], str]]:
-    """By role: the `#SBATCH` options and the command of the script that AReaL submits."""
+    """The `#SBATCH` options and the command of each script that AReaL submits, by role."""
     scripts = {}
 
     def sbatch(command):
         path = Path(command[1])
         lines = path.read_text().splitlines()
         options = [line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")]
-        start = next(
-            index for index, line in enumerate(lines) if "srun" in line and not line.startswith("#")
-        )
-        scripts[path.stem] = (
-            dict(option.partition("=")[::2] for option in options),
-            "\n".join(lines[start:]),
-        )
+        calls = [line for line in lines if "srun" in line and not line.startswith("#")]
+        start = lines.index(calls[0])
+        values = dict(option.partition("=")[::2] for option in options)
+        scripts[path.stem] = (values, "\n".join(lines[start:]))
         return b"Submitted batch job 999999999"
 
     monkeypatch.setattr(subprocess, "check_output", sbatch)
@@ -280,10 +264,8 @@ def test_slurm_jobs_take_the_specified_gpus(name, tmp_path, monkeypatch):
         assert int(options["cpus-per-task"]) == 8 * gpus <= 64
         assert f"--ntasks={allocation.world_size // gpus} " in command
         assert f"$((SLURM_LOCALID * {gpus}))" in command
-        assert (
-            "python3 -m areal.infra.rpc.rpc_server --experiment-name test --trial-name trial "
-            in command
-        )
+        server = "python3 -m areal.infra.rpc.rpc_server"
+        assert f"{server} --experiment-name test --trial-name trial " in command
         assert f" --role {role} " in command
         assert f"--nfs-record-root {tmp_path}/name_resolve" in command
 
@@ -293,16 +275,13 @@ def test_slurm_workers_run_in_the_container_with_all_variables(name, tmp_path, m
     config = load(name, tmp_path, "+actor.scheduling_spec.0.env_vars.TAU2_DATA_DIR=/data/tau2")
     for options, command in slurm_scripts(config, monkeypatch).values():
         words = shlex.split(command.partition("bash -c")[0])
-        variables = dict(
-            words[i + 1].split("=", 1) for i, word in enumerate(words) if word == "--env"
-        )
+        values = [after for word, after in pairwise(words) if word == "--env"]
+        variables = dict(value.split("=", 1) for value in values)
         assert variables.items() >= (VARIABLES | {"TAU2_DATA_DIR": "/data/tau2"}).items()
         assert variables["OMP_NUM_THREADS"] == options["cpus-per-task"]
         assert str(FOLDER.parents[1]) in variables["PYTHONPATH"].split(":")
-        assert (
-            "singularity exec" in command
-            and words[words.index("--bind") + 1] == f"{tmp_path}:{tmp_path}"
-        )
+        assert "singularity exec" in command
+        assert words[words.index("--bind") + 1] == f"{tmp_path}:{tmp_path}"
         assert words[-1] == "docker://ghcr.io/inclusionai/areal-runtime:latest"
 
 
@@ -330,7 +309,7 @@ def test_local_workers_share_the_node(tmp_path, monkeypatch):
             started.append(worker)
 
         def __del__(self):
-            """Its workers are none."""
+            """Do nothing: no worker was started."""
 
     def start(command, *_, env_vars_in_cmd, **__):
         assert command[:3] == [sys.executable, "-m", "areal.infra.rpc.rpc_server"]
@@ -344,7 +323,7 @@ def test_local_workers_share_the_node(tmp_path, monkeypatch):
 
 
 def interactions(turns: int, reward: float, length: int = 6) -> dict[str, torch.Tensor]:
-    """What AReaL makes of an episode: a sample per turn, each with the episode's reward."""
+    """An episode as AReaL trains on it: one sample per turn, each with the episode's reward."""
     ones = torch.ones(turns, length)
     return {
         "input_ids": ones.long(),
@@ -359,23 +338,16 @@ def interactions(turns: int, reward: float, length: int = 6) -> dict[str, torch.
 @pytest.mark.parametrize("name", GPU)
 def test_all_turns_of_an_episode_get_the_same_advantage(name, tmp_path):
     config = load(name, tmp_path)
+    turns = torch.tensor([9, 14, 11, 12, 10, 13, 9, 12])
+    solved = torch.tensor([False, True, False, False, True, False, True, False])
+    assert len(turns) == config.gconfig.n_samples
     episodes = [
-        (9, 0.0),
-        (14, 1.0),
-        (11, 0.0),
-        (12, 0.0),
-        (10, 1.0),
-        (13, 0.0),
-        (9, 1.0),
-        (12, 0.0),
+        interactions(int(count), float(reward)) for count, reward in zip(turns, solved, strict=True)
     ]
-    assert len(episodes) == config.gconfig.n_samples
-    group = [interactions(turns, reward) for turns, reward in episodes]
-    result = PPOActor(config.actor, engine=None).compute_advantages(
-        [{key: torch.cat([episode[key] for episode in group]) for key in group[0]}]
-    )[0]
+    group = {key: torch.cat([episode[key] for episode in episodes]) for key in episodes[0]}
+    (result,) = PPOActor(config.actor, engine=None).compute_advantages([group])
     advantages = result["advantages"][result["loss_mask"].bool()].view(-1, 3)
-    success = torch.cat([torch.full((turns,), reward > 0) for turns, reward in episodes])
+    success = solved.repeat_interleave(turns)
     assert len(advantages) == len(success)
     assert advantages[success].min() == advantages[success].max() > 0.5
     assert advantages[~success].min() == advantages[~success].max() < -0.5
