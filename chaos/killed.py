@@ -18,7 +18,7 @@ from examples.tau2.training.launch import Job, launch
 
 
 def check(argv: list[str]) -> Job:
-    job = train.check(argv)
+    job = train.prepare(argv)
     moment, left, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 
     def kill() -> None:

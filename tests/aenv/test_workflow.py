@@ -9,8 +9,11 @@ from areal.infra import workflow_context
 import aenv
 from aenv.examples.tau2_rl import workflow
 from aenv.examples.tau2_rl.workflow import RewardFnWorkflow
-from examples.tau2.agent import EpisodeRejected, has_mixed_rewards
-from examples.tau2.training.plan import load_plan, problems
+from examples.tau2.agent import EpisodeRejected
+from examples.tau2.training.groups import has_mixed_rewards
+from examples.tau2.training.checks import find_problems
+from examples.tau2.training.checks.loading import load_config
+from examples.tau2.utils import Tau2PPOConfig
 from tests.areal_proxy import Proxy, tool_call
 from tests.scripted import LLMServer, in_turn, say
 
@@ -42,8 +45,8 @@ def test_a_full_context_window_is_the_policys_failure(aenv_service):
 
 
 def test_sampling_arguments_of_the_config_reach_the_policy(aenv_service):
-    plan, _ = load_plan(["--config", CONFIG])
-    gen_args = plan.gconfig.to_openai_completions_args_dict(exclude_args=["n_samples"])
+    config, _ = load_config(["--config", CONFIG], Tau2PPOConfig)
+    gen_args = config.gconfig.to_openai_completions_args_dict(exclude_args=["n_samples"])
     gen_args = {key: value for key, value in gen_args.items() if value is not None}
     with LLMServer(in_turn(say(None, ("done", {})))) as policy:
         asyncio.run(RewardFnWorkflow(PATH, SOLO, gen_args).run(TASK, policy.base_url, "key"))
@@ -77,24 +80,26 @@ def test_groups_are_filtered_by_their_rewards(aenv_service):
 
 
 def test_the_config_of_the_seed_loads(aenv_service, tmp_path):
-    plan, found = load_plan(["--config", CONFIG, f"++cluster.fileroot={tmp_path}"])
-    assert (plan.reward_fn_path, plan.gconfig.n_samples, plan.gconfig.max_new_tokens) == (
+    config, problems = load_config(
+        ["--config", CONFIG, f"++cluster.fileroot={tmp_path}"], Tau2PPOConfig
+    )
+    assert (config.reward_fn_path, config.gconfig.n_samples, config.gconfig.max_new_tokens) == (
         PATH,
         4,
         8192,
     )
-    assert plan.gconfig.temperature == plan.actor.temperature == 1.0
+    assert config.gconfig.temperature == config.actor.temperature == 1.0
     assert (
-        plan.eval_gconfig.temperature,
-        plan.eval_gconfig.top_p,
-        plan.eval_gconfig.n_samples,
+        config.eval_gconfig.temperature,
+        config.eval_gconfig.top_p,
+        config.eval_gconfig.n_samples,
     ) == (0.2, 1.0, 4)
-    assert (plan.econfig.domain, plan.econfig.solo_mode, plan.actor.backend) == (
+    assert (config.econfig.domain, config.econfig.solo_mode, config.actor.backend) == (
         "telecom",
         True,
         "archon:d2",
     )
-    assert found + problems(plan) == []
+    assert problems + find_problems(config) == []
 
 
 @pytest.mark.parametrize(

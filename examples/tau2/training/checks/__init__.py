@@ -1,0 +1,76 @@
+"""Finds everything that is wrong with a config before a run is launched.
+
+A problem is one sentence that names the option and says what to do. The modules of this package:
+`loading` makes a config of a command line; each other module checks one topic and yields its
+problems, `probes` those that only a try can show; `summary` writes the table of `--check`.
+"""
+
+from collections.abc import Callable, Iterator
+
+from examples.tau2.training.checks.allocation import check_allocation
+from examples.tau2.training.checks.data import check_data
+from examples.tau2.training.checks.keys import check_keys
+from examples.tau2.training.checks.placeholders import check_placeholders
+from examples.tau2.training.checks.probes import (
+    probe_output_folders,
+    probe_reward_function,
+    probe_user_llm,
+    probe_wandb_login,
+)
+from examples.tau2.training.checks.ranges import check_ranges
+from examples.tau2.training.checks.recovery import check_recovery
+from examples.tau2.training.checks.rollout import check_rollout
+from examples.tau2.training.checks.sampling import check_sampling
+from examples.tau2.training.checks.scheduler import check_scheduler
+from examples.tau2.training.checks.storage import check_storage
+from examples.tau2.training.checks.token_limits import check_token_limits
+from examples.tau2.training.checks.user_simulator import check_user_simulator
+from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
+
+CHECKS: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
+    check_data,
+    check_ranges,
+    check_sampling,
+    check_token_limits,
+    check_allocation,
+    check_placeholders,
+    check_storage,
+    check_scheduler,
+    check_rollout,
+    check_keys,
+    check_recovery,
+    check_user_simulator,
+)
+PROBES: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
+    probe_output_folders,
+    probe_reward_function,
+    probe_wandb_login,
+    probe_user_llm,
+)
+
+SUPERVISED_CHECKS: tuple[Callable[[Tau2SFTConfig], Iterator[str]], ...] = (
+    check_ranges,
+    check_scheduler,
+    check_allocation,
+    check_placeholders,
+    check_storage,
+    check_keys,
+    check_recovery,
+)
+SUPERVISED_PROBES: tuple[Callable[[Tau2SFTConfig], Iterator[str]], ...] = (probe_output_folders,)
+
+
+def find_problems(config: Tau2PPOConfig) -> list[str]:
+    """Return the problems of a training config: those of all checks, then those of all probes."""
+    problems: list[str] = []
+    for check in (*CHECKS, *PROBES):
+        problems += check(config)
+    return problems
+
+
+def find_supervised_problems(config: Tau2SFTConfig) -> list[str]:
+    """Return the problems of a fine-tuning config, but for its data; see `supervised`."""
+    problems: list[str] = []
+    for check in (*SUPERVISED_CHECKS, *SUPERVISED_PROBES):
+        problems += check(config)
+    return problems

@@ -1,0 +1,88 @@
+"""Checks the domain, the data sets, and the folder with tau2's data."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from areal.api.cli_args import TrainDatasetConfig, ValidDatasetConfig
+from pydantic import ValidationError
+
+from examples.tau2.data.dataset import BadTasks, TaskFilter, task_rows
+from examples.tau2.data.tasks import explain_error, find_task_row
+from examples.tau2.episode import environment
+from examples.tau2.utils import Tau2PPOConfig
+
+DatasetConfig = TrainDatasetConfig | ValidDatasetConfig
+
+
+def check_data(config: Tau2PPOConfig) -> Iterator[str]:
+    """Yield the problems of the domain and of the data sets, whose tasks are read."""
+    econfig = config.econfig
+    if config.valid_dataset and config.valid_dataset.drop_last:
+        yield "valid_dataset.drop_last=true leaves tasks out of the validation; set it to false"
+    if econfig.domain not in environment.DOMAINS:
+        yield (
+            f"econfig.domain={econfig.domain!r} is unknown; "
+            f"choose one of {', '.join(environment.DOMAINS)}"
+        )
+        return
+    if econfig.solo_mode and econfig.domain not in environment.SOLO_DOMAINS:
+        yield (
+            f"econfig.solo_mode=true: tau2's {econfig.domain} has no solo mode; set it to false, "
+            f"or econfig.domain to one of {', '.join(environment.SOLO_DOMAINS)}"
+        )
+        return
+    missing = list(_check_data_folders(config, econfig.domain))
+    if missing:
+        # without tau2's data, every task would be a problem
+        yield from missing
+        return
+    domains: set[str] = set()
+    for option, dataset in datasets_by_option(config).items():
+        try:
+            domains |= set(count_tasks(config, dataset))
+        except ValidationError as error:
+            yield f"{option}.dataset_kwargs: {explain_error(error)}"
+        except BadTasks as error:
+            for problem in error.problems:
+                yield f"{option}.path={dataset.path!r}: {problem}"
+        except (ValueError, OSError) as error:
+            yield f"{option}.path={dataset.path!r}: {explain_error(error)}"
+    for domain in sorted(domains - {econfig.domain}):
+        yield from _check_data_folders(config, domain)
+
+
+def datasets_by_option(config: Tau2PPOConfig) -> dict[str, DatasetConfig]:
+    """Return the data sets of a config by the names of their options."""
+    datasets: dict[str, DatasetConfig] = {"train_dataset": config.train_dataset}
+    if config.valid_dataset is not None:
+        datasets["valid_dataset"] = config.valid_dataset
+    return datasets
+
+
+def count_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> Counter[str]:
+    """Count the tasks of a data set by domain.
+
+    Raises:
+        ValidationError: `dataset_kwargs` is no `TaskFilter`.
+        BadTasks: some tasks cannot be played.
+        ValueError, OSError: there is no such data set, or no task is left.
+    """
+    domain = config.econfig.domain
+    chosen = TaskFilter(**dataset.dataset_kwargs)
+    rows = task_rows(domain, dataset.path, config.econfig.solo_mode, chosen)
+    return Counter(find_task_row(row, domain).domain for row in rows)
+
+
+def _check_data_folders(config: Tau2PPOConfig, domain: str) -> Iterator[str]:
+    """Yield each folder that TAU2_DATA_DIR names, here or for workers, without the domain."""
+    folders = [os.environ.get("TAU2_DATA_DIR")]
+    for engine in (config.actor, config.rollout):
+        folders += [spec.env_vars.get("TAU2_DATA_DIR") for spec in engine.scheduling_spec]
+    for folder in sorted({folder for folder in folders if folder}):
+        if not Path(folder, "tau2", "domains", domain).is_dir():
+            yield (
+                f"TAU2_DATA_DIR={folder} has no tau2/domains/{domain}; point it to the data "
+                "folder of tau2-bench, or unset it: the tau2 package brings its data"
+            )

@@ -1,0 +1,31 @@
+"""Checks that no option has a secret key, since AReaL saves options and sends them to trackers."""
+
+import os
+from collections.abc import Iterator
+
+from areal.experimental.openai.proxy.server import DEFAULT_ADMIN_API_KEY
+
+from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
+
+
+def check_keys(config: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
+    """Yield the options that have a key, with the environment variable to set instead."""
+    wandb, swanlab = config.stats_logger.wandb, config.stats_logger.swanlab
+    variables: dict[str, str] = {}
+    if isinstance(config, Tau2PPOConfig):
+        if config.rollout.agent.admin_api_key != DEFAULT_ADMIN_API_KEY:
+            variables["rollout.agent.admin_api_key"] = (
+                "TAU2_PROXY_ADMIN_API_KEY (by default it is random)"
+            )
+        if "api_key" in (config.econfig.user_llm_args or {}):
+            variables["econfig.user_llm_args.api_key"] = "TAU2_USER_LLM_API_KEY"
+    if wandb.wandb_api_key:
+        variables["stats_logger.wandb.wandb_api_key"] = "WANDB_API_KEY"
+    # AReaL copies the environment variable into the option
+    if swanlab.api_key != os.environ.get("SWANLAB_API_KEY"):
+        variables["stats_logger.swanlab.api_key"] = "SWANLAB_API_KEY"
+    for option, variable in variables.items():
+        yield (
+            f"{option} would be saved with the config and sent to trackers; "
+            f"set the environment variable {variable} instead"
+        )

@@ -1,0 +1,90 @@
+"""Writes the table that `--check` prints: what a run with this config does."""
+
+from examples.tau2.training.checks.data import DatasetConfig, count_tasks, datasets_by_option
+from examples.tau2.training.samples import Sample, SupervisedData
+from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
+
+
+def summarize(config: Tau2PPOConfig) -> str:
+    """Return the table of a training config without problems."""
+    econfig, cluster = config.econfig, config.cluster
+    domains: dict[str, None] = {}
+    for dataset in datasets_by_option(config).values():
+        domains |= dict.fromkeys(count_tasks(config, dataset))
+    mode = "solo"
+    if not econfig.solo_mode:
+        server = econfig.user_llm_base_url or "litellm"
+        mode = f"user simulator {econfig.user_llm} at {server}"
+    episodes = config.gconfig.n_samples
+    training = f"{_describe_tasks(config, config.train_dataset)} x {episodes} episodes"
+    if config.group_filter:
+        training += ", equal groups dropped"
+    validation = "none"
+    if config.valid_dataset:
+        episodes = (config.eval_gconfig or config.gconfig).n_samples
+        validation = f"{_describe_tasks(config, config.valid_dataset)} x {episodes} episodes"
+    late = "rejected" if econfig.reject_on_timeout else "scored 0"
+    rows = {
+        "domain": f"{', '.join(domains)} ({mode})",
+        "training": training,
+        "validation": validation,
+        "episode": (
+            f"at most {econfig.max_steps} steps and {econfig.timeout:g} s, {late} at the deadline"
+        ),
+        "allocation": (
+            f"{config.rollout.backend} + {config.actor.backend} on {cluster.n_nodes} x "
+            f"{cluster.n_gpus_per_node} GPUs, {config.scheduler.type} scheduler"
+        ),
+    }
+    return _table(config, rows)
+
+
+def summarize_supervised(config: Tau2SFTConfig, data: SupervisedData) -> str:
+    """Return the table of a fine-tuning config without problems."""
+    cluster, batch_size = config.cluster, config.train_dataset.batch_size
+    validation = "none"
+    if config.valid_dataset and data.valid:
+        validation = _describe_turns(config.valid_dataset, data.valid)
+    rows = {
+        "training": f"{_describe_turns(config.train_dataset, data.train)}; {batch_size} a batch",
+        "validation": validation,
+        "allocation": (
+            f"{config.actor.backend} on {cluster.n_nodes} x {cluster.n_gpus_per_node} GPUs, "
+            f"{config.scheduler.type} scheduler"
+        ),
+    }
+    return _table(config, rows)
+
+
+def _describe_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> str:
+    """Return the number of tasks of a data set, by domain if it has several."""
+    numbers = count_tasks(config, dataset)
+    tasks = f"{numbers.total()} tasks"
+    if len(numbers) > 1:
+        by_domain = [f"{domain} {number}" for domain, number in numbers.items()]
+        tasks += f" ({', '.join(by_domain)})"
+    return f"{dataset.path}: {tasks}, {dataset.batch_size} a batch"
+
+
+def _describe_turns(dataset: DatasetConfig, samples: list[Sample]) -> str:
+    """Return the number of turns of a data set, and of their tokens."""
+    tokens = sum(len(sample["input_ids"]) for sample in samples)
+    learnt = sum(int(sample["loss_mask"].sum()) for sample in samples)
+    return f"{dataset.path}: {len(samples)} turns, {tokens} tokens, {learnt} of them answers"
+
+
+def _table(config: Tau2PPOConfig | Tau2SFTConfig, rows: dict[str, str]) -> str:
+    """Return the given rows among those that both kinds of run have, one line each."""
+    length = f"{config.total_train_epochs} epochs"
+    if config.total_train_steps:
+        length += f", at most {config.total_train_steps} steps"
+    rows = {
+        "experiment": f"{config.experiment_name} / {config.trial_name}",
+        "model": config.actor.path,
+        **rows,
+        "length": length,
+        "output": config.cluster.fileroot,
+    }
+    if config.scheduler.type == "slurm":
+        rows["queue"] = "`squeue --me` shows which jobs wait for nodes"
+    return "\n".join(f"{title:>12}  {text}" for title, text in rows.items())

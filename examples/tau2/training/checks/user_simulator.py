@@ -1,0 +1,24 @@
+"""Checks the options of the user simulator, without calling its LLM."""
+
+from collections.abc import Iterator
+
+from examples.tau2.utils import Tau2PPOConfig
+
+# the arguments of a call that the simulation itself sets
+_RESERVED = {"model", "messages", "tools", "tool_choice", "stream"}
+
+
+def check_user_simulator(config: Tau2PPOConfig) -> Iterator[str]:
+    """Yield options with which the user LLM cannot be called."""
+    econfig = config.econfig
+    if econfig.solo_mode:
+        return
+    if not (econfig.user_llm or econfig.user_llm_base_url):
+        yield (
+            "econfig.user_llm is not set: the user simulator needs a model, "
+            "e.g. openai/self-hosted-Qwen2.5-72B with econfig.user_llm_base_url, or a hosted one; "
+            "only econfig.solo_mode=true needs none"
+        )
+    reserved = sorted(_RESERVED & set(econfig.user_llm_args or {}))
+    if reserved:
+        yield f"econfig.user_llm_args must not set {', '.join(reserved)}"

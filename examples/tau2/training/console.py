@@ -1,0 +1,97 @@
+"""Prints what the user of a run reads on the terminal, and keeps AReaL's own output in a file."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from areal.utils.saver import Saver
+
+from examples.tau2.training.progress import StepLog
+from examples.tau2.training.trainer import Tau2PPOTrainer, Tau2SFTTrainer
+from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
+
+# the lines of the log, and those of the error's message, that are shown when a run fails
+LOG_TAIL = 30
+MESSAGE_LINES = 4
+
+
+@contextmanager
+def redirect_output(log: Path | None) -> Iterator[TextIO]:
+    """Send the output of this process and its children to a file, and yield the terminal.
+
+    If the block fails, the last lines of the file are printed on the terminal. With None, the
+    output stays where it is.
+    """
+    if log is None:
+        yield sys.stdout
+        return
+    terminal = os.fdopen(os.dup(1), "w", buffering=1)
+    print(f"AReaL's own output: {log}", file=terminal)
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield terminal
+    except Exception as error:
+        with suppress(OSError):
+            sys.stdout.flush()
+        lines = log.read_text(errors="replace").splitlines(keepends=True)
+        # an error of AReaL's can have a whole log in its message
+        message = "\n".join(str(error).splitlines()[:MESSAGE_LINES])
+        tail = "".join(lines[-LOG_TAIL:])
+        print(f"{tail}\nThe run failed: {message}\nMore in {log}", file=terminal)
+        raise
+
+
+def report_steps(trainer: Tau2PPOTrainer | Tau2SFTTrainer, folder: Path, terminal: TextIO) -> None:
+    """Let the trainer report each step, on the terminal and in the folder's `statistics.jsonl`."""
+    config, checkpoints = trainer.config, trainer.recover_handler
+    checkpoints.warn = lambda text: print(text, file=terminal)
+    for text in checkpoints.warnings:
+        checkpoints.warn(text)
+    if trainer.first_step:
+        print(f"going on after step {trainer.first_step}", file=terminal)
+    steps = config.total_train_epochs * len(trainer.train_dataloader)
+    if config.total_train_steps:
+        steps = min(steps, config.total_train_steps)
+    statistics = folder / "statistics.jsonl"
+    trainer.stats_logger = StepLog(trainer.stats_logger, statistics, steps, terminal)
+    print(f"training {steps} steps ...", file=terminal)
+
+
+def print_results(config: Tau2PPOConfig | Tau2SFTConfig, folder: Path, terminal: TextIO) -> None:
+    """Write the report of a run, and print where its results are.
+
+    Of the checkpoints, it prints the last; `actor.path` takes it.
+    """
+    from examples.tau2.viewer.report_page import write_report
+
+    try:
+        write_report(folder)
+    except (OSError, ValueError) as error:
+        # the run has succeeded all the same
+        print(f"there is no report: {error}", file=terminal)
+    results = {
+        "trajectories": folder / "generated",
+        "statistics": folder / "statistics.jsonl",
+        "checkpoint": _last_checkpoint(config),
+        "report": folder / "report.html",
+    }
+    print(file=terminal)
+    for title, path in results.items():
+        if path and path.exists():
+            print(f"{title:12}  {path}", file=terminal)
+
+
+def _last_checkpoint(config: Tau2PPOConfig | Tau2SFTConfig) -> Path | None:
+    """Return the folder of the checkpoint that was saved last; None if there is none."""
+    saved = Path(
+        Saver.get_model_save_root(
+            config.experiment_name, config.trial_name, config.cluster.fileroot
+        )
+    )
+    checkpoints = sorted(saved.glob("epoch*"), key=lambda path: path.stat().st_mtime)
+    return checkpoints[-1] if checkpoints else None
