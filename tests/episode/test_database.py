@@ -9,7 +9,8 @@ from tau2.environment.db import DB
 from tau2.environment.environment import Environment
 from tau2.environment.toolkit import ToolKitBase, ToolType, is_tool
 
-from examples.tau2.episode.database import FrozenDB, TableView, with_views
+from examples.tau2.episode.database import FrozenDB, TableView
+from examples.tau2.episode.toolkits import PrivateToolkit
 from tests.calls import stock
 
 
@@ -68,6 +69,10 @@ class ShopTools(ToolKitBase):
         return self.db.parts
 
 
+class PrivateShopTools(PrivateToolkit, ShopTools):
+    pass
+
+
 def shop() -> Shop:
     items = {
         "car": Item(name="car", parts={"wheel": Item(name="wheel")}, tags=["new"]),
@@ -83,9 +88,7 @@ def frozen() -> FrozenDB:
 
 
 def kit(frozen: FrozenDB) -> ShopTools:
-    tools = with_views(ShopTools)(frozen.view())
-    tools.frozen = frozen
-    return tools
+    return PrivateShopTools(ShopTools(shop()), frozen)
 
 
 def items_of(db: Shop) -> dict:

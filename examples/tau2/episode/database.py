@@ -1,11 +1,12 @@
-"""Private views of a frozen database: a view costs what an episode touches, whatever the size of the database.
+"""Private views of a frozen database: an episode pays for what it looks at, not for the whole.
 
-What `FrozenDB` holds refuses to be written to, so no tool, whatever tau2 marks it as, can spoil another episode.
+What a `FrozenDB` holds cannot be written to. So no tool can spoil another episode, even one that
+writes although tau2 marks it as reading.
 """
 
 import json
 from collections.abc import (
-    Callable,
+    Collection,
     ItemsView,
     Iterator,
     MutableMapping,
@@ -13,17 +14,14 @@ from collections.abc import (
     ValuesView,
 )
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import BaseModel, TypeAdapter
 from tau2.environment.db import DB
-from tau2.environment.environment import Environment
-from tau2.environment.toolkit import ToolKitBase
-from tau2.utils import get_dict_hash
 
 
 class FrozenDB:
-    """A database for any number of episodes, each with a `view` of its own."""
+    """A database that any number of episodes share; each has a `view` of its own."""
 
     def __init__(self, db: DB):
         self._model = type(db)
@@ -33,15 +31,18 @@ class FrozenDB:
         }
 
     def view(self) -> DB:
-        """A private, writable view: tables and lists of models as `TableView`s and `ListView`s, everything else copied."""
-        return self._model.model_construct(
-            **{name: field.view() for name, field in self._fields.items()}
-        )
+        """Make a private, writable view.
+
+        Tables and lists of models become `TableView`s and `ListView`s; everything else is copied.
+        """
+        fields = {name: field.view() for name, field in self._fields.items()}
+        return self._model.model_construct(None, **fields)
 
     def changes(self, view: DB) -> dict[str, Any]:
-        """What differs between a view and the frozen database: equal for views of equal contents, and only for them.
+        """Describe by field what differs between a view and the frozen database.
 
-        Contents are compared as tau2's hash compares them, for which 5 and 5.0 are not the same.
+        The descriptions of two views are equal if their contents are equal, and only then. Contents
+        are compared as tau2's hash compares them: 5 and 5.0 are different.
         """
         return {name: field.changes(getattr(view, name)) for name, field in self._fields.items()}
 
@@ -49,14 +50,15 @@ class FrozenDB:
 class TableView(MutableMapping):
     """A private table over a frozen one: an item is copied when it is first looked up by its key.
 
-    Iterating, as tau2's searches do over whole tables, hands out the frozen items themselves where the episode has none
-    of its own.
+    Iteration, which tau2's searches do over whole tables, copies nothing: it gives the episode's
+    own items, and the frozen ones where the episode has none of its own.
     """
 
     def __init__(self, frozen: "_FrozenTable"):
         self._frozen = frozen
         self._own: dict[str, BaseModel] = {}
-        self._deleted: set[str] = set()  # of the frozen keys; they may have come back as own ones
+        # frozen keys that were deleted; one that was set again afterwards is also in `_own`
+        self._deleted: set[str] = set()
 
     def __getitem__(self, key: str) -> BaseModel:
         if key not in self._own:
@@ -92,22 +94,24 @@ class TableView(MutableMapping):
         return self._merged().items()
 
     def _merged(self) -> dict[str, BaseModel]:
-        """All items in the order of a plain dict that went through the same."""
+        """All items, in the order that a plain dict would have after the same changes."""
         kept = self._frozen.shared
         if self._deleted:
             kept = {key: item for key, item in kept.items() if key not in self._deleted}
-        return {**kept, **self._own} if self._own else kept
+        if self._own:
+            return {**kept, **self._own}
+        return kept
 
 
 class ListView(MutableSequence):
-    """A private list over a frozen one: an item is copied when a tool gets to see it, be it by iterating."""
+    """A private list over a frozen one: an item is copied when a tool first gets it."""
 
     def __init__(self, frozen: "_FrozenList"):
         self._items: list[Any] = list(frozen.items)
 
     def __getitem__(self, index):
         if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
+            return [self[position] for position in range(*index.indices(len(self)))]
         if isinstance(self._items[index], _FrozenItem):
             self._items[index] = self._items[index].copy()
         return self._items[index]
@@ -131,49 +135,17 @@ class ListView(MutableSequence):
         self._items.insert(index, value)
 
 
-@cache
-def with_views(toolkit: type[ToolKitBase]) -> type[ToolKitBase]:
-    """The toolkit's class for a database `db` that is a view of `frozen`."""
-    names: list[str] = []
-
-    @property
-    def tools(self) -> dict[str, Callable]:
-        """tau2's, which collects them anew from all base classes, twice for each call."""
-        if not names:
-            names.extend(toolkit.tools.fget(self))
-        return {name: getattr(self, name) for name in names}
-
-    def use_tool(self, tool_name: str, **arguments: Any) -> str:
-        """The result as the text that the environment makes of it: from a model it would make another, for its log."""
-        return Environment.to_json_str(_plain(toolkit.use_tool(self, tool_name, **arguments)))
-
-    def get_db_hash(self) -> str:
-        """Equal for equal databases, like tau2's, but only of what differs from the frozen one."""
-        return get_dict_hash(self.frozen.changes(self.db))
-
-    def update_db(self, update_data: dict | None = None) -> None:
-        """tau2's update dumps and validates the whole database anyway, so it works on a plain one."""
-        plain = {name: _plain(value) for name, value in self.db}
-        self.db = type(self.db).model_construct(**plain)
-        toolkit.update_db(self, update_data)
-
-    members = {
-        "tools": tools,
-        "use_tool": use_tool,
-        "get_db_hash": get_db_hash,
-        "update_db": update_db,
-    }
-    return type(toolkit)(toolkit.__name__, (toolkit,), members)
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Make a dict of a `TableView` and a list of a `ListView`; return anything else as it is."""
     if isinstance(value, TableView):
         return dict(value.items())
-    return list(value) if isinstance(value, ListView) else value
+    if isinstance(value, ListView):
+        return list(value)
+    return value
 
 
 class _FrozenItem:
-    """One model of a table or list; `shared` is what searches over tables get to see."""
+    """One model of a table or list; searches over tables get `shared`."""
 
     def __init__(self, item: BaseModel):
         self.shared = _freeze(item)
@@ -188,15 +160,19 @@ class _FrozenItem:
         return repr(self._dump)
 
     def copy(self) -> BaseModel:
-        """A private copy: validating a dump is several times faster than `deepcopy`."""
+        """Make a private copy; to validate a dump is several times faster than `deepcopy`."""
         return self._model.model_validate(self._dump)
 
     def change(self, item: Any) -> dict[str, Any]:
-        """What the item is now, if that is not what it was."""
-        return {} if item is self else _change(self._dump, self._text, _dump(item))
+        """Describe what has become of the item; {} if nothing has changed."""
+        if item is self:
+            return {}
+        return _change(self._dump, self._text, _dump(item))
 
 
 class _FrozenTable:
+    """A field of a database that is a dict of models."""
+
     def __init__(self, table: dict[str, BaseModel]):
         self._items = {key: _FrozenItem(item) for key, item in table.items()}
         self.shared = {key: item.shared for key, item in self._items.items()}
@@ -214,21 +190,22 @@ class _FrozenTable:
         return TableView(self)
 
     def changes(self, table: TableView | dict) -> dict[str, Any]:
+        """Describe what differs by key; None for an item that was deleted."""
         if isinstance(table, TableView):
             own, deleted = table._own, table._deleted - table._own.keys()
         else:
             own, deleted = table, self._items.keys() - table.keys()
-        changed = {
-            key: self._items[key].change(item) if key in self else _new(item)
-            for key, item in own.items()
-        }
-        return {
-            **dict.fromkeys(deleted),
-            **{key: change for key, change in changed.items() if change},
-        }
+        changes: dict[str, Any] = dict.fromkeys(deleted)
+        for key, item in own.items():
+            change = self._items[key].change(item) if key in self else _new(item)
+            if change:
+                changes[key] = change
+        return changes
 
 
 class _FrozenList:
+    """A field of a database that is a list of models."""
+
     def __init__(self, items: list[BaseModel]):
         self.items = [_FrozenItem(item) for item in items]
 
@@ -236,17 +213,15 @@ class _FrozenList:
         return ListView(self)
 
     def changes(self, items: ListView | list) -> dict[str, Any]:
+        """Describe the length, the items added at the end, and what differs by position."""
         now = items._items if isinstance(items, ListView) else items
-        changed = {
-            str(number): was.change(item)
-            for number, (was, item) in enumerate(zip(self.items, now, strict=False))
-        }
         added = [_dump(item) for item in now[len(self.items) :]]
-        return {
-            "length": len(now),
-            "added": added,
-            **{number: change for number, change in changed.items() if change},
-        }
+        changes: dict[str, Any] = {"length": len(now), "added": added}
+        for position, (was, item) in enumerate(zip(self.items, now, strict=False)):
+            change = was.change(item)
+            if change:
+                changes[str(position)] = change
+        return changes
 
 
 class _FrozenValue:
@@ -265,14 +240,22 @@ class _FrozenValue:
 
 
 def _frozen_field(value: Any, adapter: TypeAdapter) -> _FrozenTable | _FrozenList | _FrozenValue:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if items and all(isinstance(item, BaseModel) for item in items):
-        return _FrozenTable(value) if isinstance(value, dict) else _FrozenList(value)
+    if isinstance(value, dict) and _are_models(value.values()):
+        return _FrozenTable(value)
+    if isinstance(value, list) and _are_models(value):
+        return _FrozenList(value)
     return _FrozenValue(value, adapter)
 
 
+def _are_models(items: Collection) -> bool:
+    return len(items) > 0 and all(isinstance(item, BaseModel) for item in items)
+
+
 def _change(dump: Any, text: str, now: Any) -> dict[str, Any]:
-    return {} if repr(now) == text or _canonical(now) == _canonical(dump) else _new(now)
+    """Describe what `dump` has become; `text` is its `repr`, which is faster to compare."""
+    if repr(now) == text or _canonical(now) == _canonical(dump):
+        return {}
+    return _new(now)
 
 
 def _new(item: Any) -> dict[str, Any]:
@@ -289,7 +272,7 @@ def _canonical(dump: Any) -> str:
     return json.dumps(dump, sort_keys=True, default=str)
 
 
-def _refuse(self, *_: Any, **__: Any) -> None:
+def _refuse(*_: Any, **__: Any) -> NoReturn:
     raise TypeError(
         "all episodes share this item: a tool may write to items that it looks up by key only"
     )
@@ -306,13 +289,21 @@ class _ImmutableList(list):
 
 @cache
 def _immutable_class(model: type[BaseModel]) -> type[BaseModel]:
-    return type(model)(model.__name__, (model,), {"__setattr__": _refuse, "__delattr__": _refuse})
+    class Immutable(model):
+        __setattr__ = _refuse
+        __delattr__ = _refuse
+
+    # a tool may return the `repr` of an item, which begins with the name of its class
+    Immutable.__name__ = Immutable.__qualname__ = model.__name__
+    return Immutable
 
 
 def _freeze(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        members = {name: _freeze(item) for name, item in value.__dict__.items()}
-        return _immutable_class(type(value)).model_construct(value.model_fields_set, **members)
+        fields = {name: _freeze(item) for name, item in vars(value).items()}
+        return _immutable_class(type(value)).model_construct(value.model_fields_set, **fields)
     if isinstance(value, dict):
         return _ImmutableDict({key: _freeze(item) for key, item in value.items()})
-    return _ImmutableList(map(_freeze, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return _ImmutableList(_freeze(item) for item in value)
+    return value

@@ -1,25 +1,27 @@
-"""tau2's tasks and environments: files are read once per process; every episode gets a cheap environment of its own.
+"""tau2's tasks and environments: read once per process, and a cheap environment for each episode.
 
-Environments are tau2's own classes over a view of the domain's one frozen database. Three things differ: there may be a
-`think` tool, a task's assertion that raises counts as not met, and `calculate` always ends. They are registered with
-tau2 under names of their own, so that its evaluator builds the same environments that the conversation ran in.
+An episode's environment is of tau2's own classes, over a view of the domain's frozen database.
+Three things differ from tau2: there may be a `think` tool, a task's assertion that raises counts as
+not met, and `calculate` always ends. The environments are registered with tau2 under names of their
+own, so that its evaluator builds the same environments that the conversation ran in.
 """
 
-import copy
-import functools
 import gc
 import logging
+from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 from tau2.agent.llm_agent import LLMSoloAgent
-from tau2.data_model.tasks import Task
+from tau2.data_model.tasks import EnvAssertion, Task
 from tau2.environment.db import DB
 from tau2.environment.environment import Environment
 from tau2.environment.tool import Tool, as_tool
-from tau2.environment.toolkit import GenericToolKit, ToolKitBase
+from tau2.environment.toolkit import ToolKitBase
 from tau2.registry import registry
 
-from examples.tau2.episode import database
+from examples.tau2.episode.database import FrozenDB
+from examples.tau2.episode.toolkits import toolkit_class
 
 logger = logging.getLogger(__name__)
 
@@ -27,21 +29,56 @@ DOMAINS = ("airline", "retail", "telecom", "mock")
 SOLO_DOMAINS = ("telecom", "mock")
 
 
+class EpisodeEnvironment(Environment):
+    """A mixin for a domain's environment class: toolkits of its own, and lenient assertions.
+
+    Args:
+        stock: the environment that the domain makes. Its attributes are taken over, except its
+            toolkits.
+        tools, user_tools: the toolkits.
+    """
+
+    def __init__(
+        self, stock: Environment, tools: ToolKitBase | None, user_tools: ToolKitBase | None
+    ):
+        vars(self).update(vars(stock))
+        self.tools = tools
+        self.user_tools = user_tools
+
+    def run_env_assertion(
+        self, assertion: EnvAssertion, raise_assertion_error: bool = True
+    ) -> bool:
+        """Check an assertion of a task; where tau2's own check raises, the assertion is not met.
+
+        mock's `assert_task_status` raises when the agent has created no task.
+        """
+        try:
+            return super().run_env_assertion(assertion, raise_assertion_error)
+        except Exception as error:
+            if raise_assertion_error:
+                raise
+            logger.debug("assertion %s raised, so it is not met: %s", assertion.func_name, error)
+            return False
+
+
 @cache
 def load_tasks(domain: str) -> dict[str, Task]:
-    """All tasks of a domain by id, every split included, in the order of tau2's file."""
+    """Read all tasks of a domain, of every split, by id, in the order of tau2's file."""
     return {task.id: task for task in registry.get_tasks_loader(domain)(None)}
 
 
 @cache
 def task_splits(domain: str) -> dict[str, list[str]]:
-    """Task ids by split name; a domain without a split loader (mock) has the one split `base`, all its tasks."""
+    """Read the task ids of a domain by the name of their split.
+
+    tau2 has no splits of mock: there the one split `base` has all tasks.
+    """
     loader = registry.get_task_splits_loader(domain)
     return loader() if loader else {"base": list(load_tasks(domain))}
 
 
 def find_task(domain: str, task_id: str) -> Task:
-    """The task, not to be modified.
+    """Return tau2's task of this id, which must not be modified.
 
     Raises:
         LookupError: the domain has no task of this id.
@@ -59,33 +96,33 @@ def playable_solo(task: Task) -> bool:
 
 def make_environment(
     domain: str, solo_mode: bool = False, thinking_tool: bool = False, db_path: str | None = None
-) -> Environment:
-    """A fresh environment, private to the caller, in its initial state: the domain's own, or that of a database file."""
-    environment = copy.copy(_template(domain, solo_mode, thinking_tool))
-    for kit, frozen in databases(domain, db_path).items():
-        toolkit = copy.copy(getattr(environment, kit))
-        toolkit.frozen, toolkit.db = frozen, frozen.view()
-        setattr(environment, kit, toolkit)
-    return environment
+) -> EpisodeEnvironment:
+    """Make an environment in its initial state, private to the caller.
+
+    The initial state is the domain's own, or that of the database file at `db_path`.
+
+    Raises:
+        OSError, ValueError, ...: see `databases`.
+    """
+    return _assemble(domain, solo_mode, thinking_tool, databases(domain, db_path))
 
 
 @cache
-def databases(domain: str, db_path: str | None) -> dict[str, database.FrozenDB]:
-    """The initial databases by the environment's attribute, `tools` and `user_tools`: the agent's from the file, if there is one.
+def databases(domain: str, db_path: str | None) -> dict[str, FrozenDB]:
+    """Read the initial databases, by the environment's attribute: `tools` and `user_tools`.
+
+    The agent's database comes from the file at `db_path`, if there is one.
 
     Raises:
-        OSError, ValueError, ...: whatever reading a file or validating what is in it raises.
+        OSError, ValueError, ...: what tau2 raises for a file that it cannot read or validate.
     """
-    constructor = registry.get_env_constructor(domain)
-    environment = (
-        constructor() if db_path is None else constructor(db=_database_class(domain).load(db_path))
-    )
-    toolkits = {"tools": environment.tools, "user_tools": environment.user_tools}
-    frozen = {
-        kit: database.FrozenDB(toolkit.db)
-        for kit, toolkit in toolkits.items()
-        if toolkit is not None
-    }
+    if db_path is None:
+        stock = _call_constructor(domain)
+    else:
+        stock = _call_constructor(domain, db=_database_class(domain).load(db_path))
+    frozen = {"tools": FrozenDB(_database(stock.tools))}
+    if stock.user_tools is not None:
+        frozen["user_tools"] = FrozenDB(_database(stock.user_tools))
     _spare_garbage_collector()
     return frozen
 
@@ -93,7 +130,7 @@ def databases(domain: str, db_path: str | None) -> dict[str, database.FrozenDB]:
 def register_environment(
     domain: str, thinking_tool: bool = False, db_path: str | None = None
 ) -> str:
-    """Register `make_environment` with tau2 and return the domain name under which its evaluator finds it."""
+    """Register `make_environment` with tau2's registry, and return the name of the domain there."""
     name = f"{domain}/{'thinking' if thinking_tool else 'episode'}/{db_path or ''}"
     if name not in registry.get_domains():
         constructor = partial(
@@ -107,36 +144,39 @@ def register_environment(
 def agent_tools(
     domain: str, solo_mode: bool = False, thinking_tool: bool = False
 ) -> tuple[Tool, ...]:
-    """The tools offered to the agent: in solo mode the user's too, and `done`; in tau2's order."""
-    environment = _template(domain, solo_mode, thinking_tool)
-    if not solo_mode:
-        return tuple(environment.get_tools())
-    user_tools = environment.get_user_tools() if environment.user_tools else []
-    return (*environment.get_tools(), *user_tools, as_tool(done))
+    """List the tools that the agent is offered; in solo mode also the user's, and `done`."""
+    environment = _assemble(domain, solo_mode, thinking_tool, _NO_DATABASES)
+    tools = environment.get_tools()
+    if solo_mode and environment.user_tools:
+        tools += environment.get_user_tools()
+    if solo_mode:
+        tools.append(as_tool(done))
+    return tuple(tools)
 
 
 @cache
 def user_tools(domain: str) -> tuple[Tool, ...] | None:
-    """The tools of the user simulator; None where the user has none."""
-    environment = _template(domain, False, False)
+    """List the tools of the user simulator; None where the user has none."""
+    environment = _assemble(domain, False, False, _NO_DATABASES)
     return tuple(environment.get_user_tools()) if environment.user_tools else None
 
 
+@cache
 def toolkits(domain: str) -> dict[str, ToolKitBase | None]:
-    """The toolkits by who calls them, `assistant` and `user`, with no database."""
-    environment = _template(domain, False, False)
+    """Make the toolkits, without databases, by who calls them: `assistant` and `user`."""
+    environment = _assemble(domain, False, False, _NO_DATABASES)
     return {"assistant": environment.tools, "user": environment.user_tools}
 
 
 @cache
 def agent_schemas(domain: str, solo_mode: bool = False, thinking_tool: bool = False) -> list[dict]:
-    """`agent_tools` as OpenAI's function schemas, shared by all episodes."""
+    """Make OpenAI's function schemas of `agent_tools`, shared by all episodes."""
     return [tool.openai_schema for tool in agent_tools(domain, solo_mode, thinking_tool)]
 
 
 @cache
 def user_schemas(domain: str) -> list[dict] | None:
-    """`user_tools` as OpenAI's function schemas, shared by all episodes."""
+    """Make OpenAI's function schemas of `user_tools`, shared by all episodes; None if none."""
     return [tool.openai_schema for tool in user_tools(domain) or ()] or None
 
 
@@ -145,65 +185,65 @@ def done() -> str:
     return LLMSoloAgent.STOP_TOKEN
 
 
+_NO_DATABASES = {"tools": FrozenDB(DB()), "user_tools": FrozenDB(DB())}
+
+
+def _assemble(
+    domain: str, solo_mode: bool, thinking_tool: bool, frozen: dict[str, FrozenDB]
+) -> EpisodeEnvironment:
+    stock = _stock_environment(domain, solo_mode)
+    tools = user_tools = None
+    if stock.tools is not None:
+        tools_class = toolkit_class(type(stock.tools), thinking_tool)
+        tools = tools_class(stock.tools, frozen["tools"])
+    if stock.user_tools is not None:
+        user_tools_class = toolkit_class(type(stock.user_tools), False)
+        user_tools = user_tools_class(stock.user_tools, frozen["user_tools"])
+    return _environment_class(type(stock))(stock, tools, user_tools)
+
+
 @cache
-def _template(domain: str, solo_mode: bool, thinking_tool: bool) -> Environment:
-    """The environment of all episodes but for its databases."""
-    environment = registry.get_env_constructor(domain)(solo_mode=solo_mode)
-    environment.__class__ = _with_lenient_assertions(type(environment))
-    if thinking_tool:
-        environment.tools.__class__ = _with_thinking_tool(type(environment.tools))
-    for toolkit in filter(None, (environment.tools, environment.user_tools)):
-        toolkit.__class__ = database.with_views(_with_bounded_calculate(type(toolkit)))
-        toolkit.db = None
+def _stock_environment(domain: str, solo_mode: bool) -> Environment:
+    """The domain's own environment, which all episodes share, without its databases."""
+    environment = _call_constructor(domain, solo_mode=solo_mode)
+    for toolkit in (environment.tools, environment.user_tools):
+        if toolkit is not None:
+            toolkit.db = None
     return environment
 
 
 @cache
+def _environment_class(domain_class: type[Environment]) -> type[EpisodeEnvironment]:
+    class DomainEnvironment(EpisodeEnvironment, domain_class):
+        pass
+
+    return DomainEnvironment
+
+
+def _call_constructor(domain: str, **options: Any) -> Environment:
+    # tau2 declares a constructor without parameters; those of its domains have `db` and `solo_mode`
+    constructor: Callable[..., Environment] = registry.get_env_constructor(domain)
+    return constructor(**options)
+
+
+@cache
 def _database_class(domain: str) -> type[DB]:
-    return type(registry.get_env_constructor(domain)().tools.db)
+    return type(_database(_call_constructor(domain).tools))
+
+
+def _database(toolkit: ToolKitBase | None) -> DB:
+    if toolkit is None or toolkit.db is None:
+        raise ValueError("the domain's environment has no tools, or tools without a database")
+    return toolkit.db
 
 
 def _spare_garbage_collector() -> None:
-    """All episodes wait while Python looks for cyclic garbage: 0.1 s and more for what is in memory now.
+    """Have Python look for cyclic garbage rarely: all episodes wait meanwhile, for 0.1 s and more.
 
-    What is there now is never looked at again; what comes, in full, a hundred times less often than by default. Episodes
-    leave no cycles that live long: without any full collection, 768 of them left memory as it was.
+    What is in memory now is never looked at again. Objects that come later get a full collection a
+    hundred times less often than by default. Episodes leave no cycles that live long: without any
+    full collection, 768 of them left memory as it was.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], 1000)
-
-
-@cache
-def _with_thinking_tool(toolkit: type) -> type:
-    return type(toolkit)(toolkit.__name__, (toolkit,), {"think": GenericToolKit.think})
-
-
-@cache
-def _with_bounded_calculate(toolkit: type) -> type:
-    """tau2's `calculate`, in airline and retail, evaluates 9**9**9 for ever, and with it stops every other episode."""
-    if not hasattr(toolkit, "calculate"):
-        return toolkit
-
-    @functools.wraps(toolkit.calculate)
-    def calculate(self, expression: str) -> str:
-        if "**" in expression:  # its description offers + - * / only
-            raise ValueError("Invalid characters in expression")
-        return toolkit.calculate(self, expression)
-
-    return type(toolkit)(toolkit.__name__, (toolkit,), {"calculate": calculate})
-
-
-@cache
-def _with_lenient_assertions(base: type[Environment]) -> type[Environment]:
-    def run_env_assertion(self, assertion, raise_assertion_error=True):
-        try:
-            return base.run_env_assertion(self, assertion, raise_assertion_error)
-        except Exception as error:
-            if raise_assertion_error:
-                raise
-            # mock's `assert_task_status` raises when the agent created no task: the task's condition is not met
-            logger.debug("assertion %s raised, so it is not met: %s", assertion.func_name, error)
-            return False
-
-    return type(base.__name__, (base,), {"run_env_assertion": run_env_assertion})
