@@ -10,7 +10,7 @@ from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.data.tasks import find_task_row
 from examples.tau2.episode import environment
 from examples.tau2.episode.trajectory import Tau2RunInfo
-from examples.tau2.viewer.comparison import actions, database_differences
+from examples.tau2.viewer.comparison import compare_actions, database_differences
 from tests.scripted import ground_truth, replay, say
 
 
@@ -46,7 +46,7 @@ def compared(expected: list, made: list) -> list[tuple]:
             row.get("done", {}).get("arguments"),
             row.get("message"),
         )
-        for row in actions(task(*expected), calls(*made))
+        for row in compare_actions(task(*expected), calls(*made))
     ]
 
 
@@ -85,7 +85,7 @@ def test_a_call_counts_once_and_an_exact_one_before_one_that_differs():
 
 def test_nothing_expected_and_nothing_done():
     assert compared([], []) == [] and compared([], [("a", {})]) == [("extra", None, {}, 0)]
-    assert actions(task().model_copy(update={"evaluation_criteria": None}), []) == []
+    assert compare_actions(task().model_copy(update={"evaluation_criteria": None}), []) == []
 
 
 @pytest.mark.parametrize("domain", ["airline", "retail", "telecom"])

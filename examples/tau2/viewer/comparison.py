@@ -1,13 +1,13 @@
-"""What an episode did beside what its task expects: its actions, and the databases it left."""
+"""Compares an episode with what its task expects: its actions, and the databases that it left."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from deepdiff import DeepDiff
 from deepdiff.helper import notpresent
 from pydantic_core import to_jsonable_python
-from tau2.data_model.message import Message, ToolCall
+from tau2.data_model.message import AssistantMessage, Message, ToolCall, UserMessage
 from tau2.data_model.tasks import Action, Task
 from tau2.environment.db import DB
 from tau2.environment.environment import Environment
@@ -19,58 +19,108 @@ from examples.tau2.episode.database import FrozenDB, ListView, TableView
 from examples.tau2.episode.trajectory import Tau2RunInfo
 
 
-def actions(task: Task, messages: list[Message]) -> list[dict[str, Any]]:
-    """The task's expected actions beside the tool calls of a conversation, in the order of the calls.
+class ActionCall(TypedDict):
+    """A tool call, made or expected."""
 
-    Each row has a `status`: `matched` by tau2's own comparison, `differs` (a call of the expected tool with other
-    arguments), `missing`, or `extra`; but for `missing`, the call in `done` and its `message`, an index; but for `extra`, the
-    action in `expected`.
+    name: str
+    arguments: dict[str, Any]
+    requestor: str
+
+
+class ComparedAction(TypedDict):
+    """An expected action, the tool call that was made for it, or both.
+
+    `status` is `matched` (by tau2's own comparison), `differs` (the call is of the expected tool
+    with other arguments), `missing` (there is no call), or `extra` (there is no expected action).
+    `message` is the index of the message with the call.
+    """
+
+    status: Literal["matched", "differs", "missing", "extra"]
+    expected: NotRequired[ActionCall]
+    done: NotRequired[ActionCall]
+    message: NotRequired[int]
+
+
+class DatabaseDifference(TypedDict):
+    """A place where two databases differ.
+
+    `path` is a list of keys; the first one is the database, "agent" or "user". A value is absent if
+    only the other database has the path.
+    """
+
+    path: list[Any]
+    expected: NotRequired[Any]
+    left: NotRequired[Any]
+
+
+def compare_actions(task: Task, messages: Sequence[Message]) -> list[ComparedAction]:
+    """Compare the task's expected actions with the tool calls of a conversation.
+
+    The result is in the order of the calls; a missing action stands after the one that is expected
+    before it. Each call is compared with one action: exact matches are found first.
     """
     calls = [
         (index, call)
         for index, message in enumerate(messages)
-        for call in getattr(message, "tool_calls", 0) or ()
+        if isinstance(message, AssistantMessage | UserMessage)
+        for call in message.tool_calls or []
     ]
     expected = (task.evaluation_criteria and task.evaluation_criteria.actions) or []
-    found: dict[
-        int, tuple[int, str]
-    ] = {}  # position of the call, and status, by position of the expected action
-    extra = dict(enumerate(call for _, call in calls))
-    for status, same in (("matched", Action.compare_with_tool_call), ("differs", _same_tool)):
-        for wanted, action in enumerate(expected):
-            number = next((number for number, call in extra.items() if same(action, call)), None)
-            if wanted not in found and number is not None:
-                found[wanted] = number, status
-                del extra[number]
+    extra = {number: call for number, (_, call) in enumerate(calls)}
+    matched = _assign(expected, extra, Action.compare_with_tool_call, taken={})
+    differing = _assign(expected, extra, _is_same_tool, taken=matched)
 
-    def done(number: int) -> dict[str, Any]:
-        index, call = calls[number]
-        return {"message": index, "done": _call(call)}
-
-    rows, after = [], -1  # an action that is missing stands after the one expected before it
+    compared: list[tuple[int, ComparedAction]] = []
+    # the number of the last call before a missing action
+    after = -1
     for wanted, action in enumerate(expected):
-        row: dict[str, Any] = {"status": "missing", "expected": _call(action)}
-        if wanted in found:
-            after, status = found[wanted]
-            row |= {"status": status, **done(after)}
-        rows.append((after, row))
-    rows += [(number, {"status": "extra", **done(number)}) for number in extra]
-    return [row for _, row in sorted(rows, key=lambda item: item[0])]
+        entry: ComparedAction = {"status": "missing", "expected": _action_call(action)}
+        number = matched.get(wanted, differing.get(wanted))
+        if number is not None:
+            after = number
+            entry["status"] = "matched" if wanted in matched else "differs"
+            entry["message"], entry["done"] = calls[number][0], _action_call(calls[number][1])
+        compared.append((after, entry))
+    for number, call in extra.items():
+        done = _action_call(call)
+        compared.append((number, {"status": "extra", "message": calls[number][0], "done": done}))
+    # the sort is stable: a missing action stays behind
+    return [entry for _, entry in sorted(compared, key=lambda item: item[0])]
 
 
-def _same_tool(action: Action, call: ToolCall) -> bool:
+def _assign(
+    expected: Sequence[Action],
+    free: dict[int, ToolCall],
+    is_same: Callable[[Action, ToolCall], bool],
+    taken: dict[int, int],
+) -> dict[int, int]:
+    """Find the first free call for each expected action that is not `taken`, and remove it.
+
+    Calls are known by their number; the result has the call's number by the action's.
+    """
+    found = {}
+    for wanted, action in enumerate(expected):
+        if wanted in taken:
+            continue
+        same = [number for number, call in free.items() if is_same(action, call)]
+        if same:
+            found[wanted] = same[0]
+            del free[same[0]]
+    return found
+
+
+def _is_same_tool(action: Action, call: ToolCall) -> bool:
     return action.name == call.name
 
 
-def _call(call: Action | ToolCall) -> dict[str, Any]:
+def _action_call(call: Action | ToolCall) -> ActionCall:
     return {"name": call.name, "arguments": call.arguments, "requestor": call.requestor}
 
 
-def database_differences(info: Tau2RunInfo, row: TaskRow) -> list[dict[str, Any]]:
-    """Where the databases that an episode left differ from those that the expected actions leave, by tau2's own replay of both.
+def database_differences(info: Tau2RunInfo, row: TaskRow) -> list[DatabaseDifference]:
+    """Compare the databases that an episode left with those that the expected actions leave.
 
-    Each difference has a `path` (list of keys, "agent" or "user" first) and the values `expected` and `left`, of which
-    one is absent where only the other database has the path.
+    tau2 itself replays both.
 
     Raises:
         ValueError: the conversation cannot be replayed.
@@ -84,33 +134,42 @@ def database_differences(info: Tau2RunInfo, row: TaskRow) -> list[dict[str, Any]
         return built[-1]
 
     EnvironmentEvaluator.calculate_reward(build, row.task, info.simulation.messages, info.solo_mode)
-    if not built:  # the task expects nothing that could be compared
+    # tau2 builds none if the task expects nothing that could be compared
+    if not built:
         return []
-    left, expected = built  # in the order in which tau2 builds them
-    return [
-        {"path": [side, *path], **values}
-        for side, kit in (("agent", "tools"), ("user", "user_tools"))
-        if getattr(left, kit) is not None
-        for path, values in _differences(
-            getattr(left, kit).frozen, getattr(expected, kit).db, getattr(left, kit).db
-        )
-    ]
+    # in the order in which tau2 builds them
+    left, expected = built
+    differences: list[DatabaseDifference] = []
+    for side, toolkit in (("agent", "tools"), ("user", "user_tools")):
+        if getattr(left, toolkit) is not None:
+            frozen = getattr(left, toolkit).frozen
+            databases = getattr(expected, toolkit).db, getattr(left, toolkit).db
+            for difference in _compare_databases(frozen, *databases):
+                difference["path"].insert(0, side)
+                differences.append(difference)
+    return differences
 
 
-def _differences(frozen: FrozenDB, expected: DB, left: DB) -> Iterator[tuple[list, dict[str, Any]]]:
-    """(path, values) for each difference; only what was written to is looked at."""
-    wanted, found = frozen.changes(expected), frozen.changes(left)
-    for field in wanted:
-        if keys := wanted[field].keys() | found[field].keys():
-            values = [_plain(getattr(db, field), keys) for db in (expected, left)]
-            for level in chain.from_iterable(DeepDiff(*values, view="tree").values()):
-                sides = {"expected": level.t1, "left": level.t2}
-                present = {name: value for name, value in sides.items() if value is not notpresent}
-                yield [field, *level.path(output_format="list")], present
+def _compare_databases(frozen: FrozenDB, expected: DB, left: DB) -> Iterator[DatabaseDifference]:
+    """Compare two views of a frozen database; they differ only where one was written to."""
+    expected_changes, left_changes = frozen.changes(expected), frozen.changes(left)
+    for field in expected_changes:
+        keys = expected_changes[field].keys() | left_changes[field].keys()
+        if not keys:
+            continue
+        values = [_plain_data(getattr(db, field), keys) for db in (expected, left)]
+        for level in chain.from_iterable(DeepDiff(*values, view="tree").values()):
+            path = level.path(output_format="list")
+            difference: DatabaseDifference = {"path": [field, *path]}
+            if level.t1 is not notpresent:
+                difference["expected"] = level.t1
+            if level.t2 is not notpresent:
+                difference["left"] = level.t2
+            yield difference
 
 
-def _plain(value: Any, keys: set[str]) -> Any:
-    """As JSON data; of a table only the items of these keys."""
+def _plain_data(value: Any, keys: set[str]) -> Any:
+    """The value of a database's field as JSON data; of a table, only the items of these keys."""
     if isinstance(value, TableView):
         value = {key: value[key] for key in value if key in keys}
     return to_jsonable_python(list(value) if isinstance(value, ListView) else value)

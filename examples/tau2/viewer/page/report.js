@@ -1,13 +1,13 @@
 "use strict";
 
-const { rows, charts } = JSON.parse(document.getElementById("data").textContent);
+const { episodes, charts } = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const filters = byId("filters");
 const list = byId("list");
 const reading = byId("reading");
 const placeholder = [...reading.childNodes];
 
-// All text goes through here, as text nodes: what a model wrote is never read as HTML.
+// Every element is made here. Text becomes text nodes: a model's text is never read as HTML.
 function el(tag, { className = "", ...properties } = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
   if (className) node.className = className;
@@ -15,38 +15,42 @@ function el(tag, { className = "", ...properties } = {}, ...children) {
   return node;
 }
 
-// Long ids and paths break where a reader would break them.
+// Lets the browser break long ids and paths after these characters.
 const breakable = (text) => text.split(/(?<=[_|\].])/).flatMap((part) => [part, el("wbr")]);
 
 const number = (value) => (value === null ? "?" : Number.isInteger(value) ? String(value) : value.toFixed(3).replace(/0+$/, ""));
 const rewardClass = (value) => (value >= 1 ? "good" : value > 0 ? "warn" : "bad");
 
-// ---- the list
+// ---- the list of episodes
 
 const COLUMNS = [
-  ["step", (row) => row.step],
-  ["task", (row) => row.task],
-  ["reward", (row) => row.reward],
-  ["termination", (row) => row.termination],
-  ["steps", (row) => row.steps],
+  ["step", (episode) => episode.step],
+  ["task", (episode) => episode.task],
+  ["reward", (episode) => episode.reward],
+  ["termination", (episode) => episode.termination],
+  ["steps", (episode) => episode.steps],
 ];
 
-function listed(row, index) {
-  const marks = [row.kind === "train" ? "" : row.trial === null ? "eval" : `trial ${row.trial}`, row.malformed ? `${row.malformed} malformed` : ""];
+function listEntry(episode, index) {
+  const marks = [];
+  if (episode.trial !== null) marks.push(`trial ${episode.trial}`);
+  else if (episode.purpose === "eval") marks.push("eval");
+  if (episode.malformed) marks.push(`${episode.malformed} malformed`);
   return el(
     "a",
     { href: `#${index}`, tabIndex: -1 },
-    el("span", {}, String(row.step)),
-    el("span", {}, ...breakable(row.task), el("span", { className: "quiet" }, ...marks.filter(Boolean).map((mark) => ` · ${mark}`))),
-    el("span", { className: rewardClass(row.reward) }, number(row.reward)),
-    el("span", {}, ...breakable(row.termination)),
-    el("span", {}, String(row.steps)),
+    el("span", {}, String(episode.step)),
+    el("span", {}, ...breakable(episode.task), el("span", { className: "quiet" }, ...marks.map((mark) => ` · ${mark}`))),
+    el("span", { className: rewardClass(episode.reward) }, number(episode.reward)),
+    el("span", {}, ...breakable(episode.termination)),
+    el("span", {}, String(episode.steps)),
   );
 }
 
-const links = rows.map(listed);
+const links = episodes.map(listEntry);
 const order = links.map((_, index) => index);
-const PAGE = 50; // rows that are laid out together, when they come into view
+// entries that are laid out together, when they come into view
+const PAGE = 50;
 let visible = order;
 let sorted = ["", 1];
 
@@ -54,14 +58,14 @@ for (const [name, value] of COLUMNS) {
   const button = el("button", { type: "button", title: `sort by ${name}` }, name);
   button.addEventListener("click", () => {
     sorted = [name, sorted[0] === name ? -sorted[1] : 1];
-    const key = order.map((_, index) => value(rows[index]));
+    const key = order.map((_, index) => value(episodes[index]));
     order.sort((a, b) => ((key[a] > key[b]) - (key[a] < key[b])) * sorted[1] || a - b);
     show();
   });
   byId("columns").append(button);
 }
 
-for (const reason of [...new Set(rows.map((row) => row.termination))].sort()) filters.termination.append(el("option", {}, reason));
+for (const reason of [...new Set(episodes.map((episode) => episode.termination))].sort()) filters.termination.append(el("option", {}, reason));
 
 function show() {
   const [, from, to] = /^\s*(\d+)\s*(?:[-–]\s*(\d+))?\s*$/.exec(filters.step.value) || [];
@@ -70,23 +74,25 @@ function show() {
   const mistaken = filters.step.value.trim() && !from;
   filters.step.setCustomValidity(mistaken ? "a step, e.g. 3, or a range, e.g. 2-8" : "");
   visible = order.filter((index) => {
-    const row = rows[index];
+    const episode = episodes[index];
     return (
-      (!from || (row.step >= +from && row.step <= +(to || from))) &&
-      row.task.toLowerCase().includes(task) &&
-      rewards(row.reward) &&
-      (!filters.termination.value || row.termination === filters.termination.value) &&
-      (!filters.kind.value || row.kind === filters.kind.value) &&
-      (!filters.malformed.checked || row.malformed > 0)
+      (!from || (episode.step >= +from && episode.step <= +(to || from))) &&
+      episode.task.toLowerCase().includes(task) &&
+      rewards(episode.reward) &&
+      (!filters.termination.value || episode.termination === filters.termination.value) &&
+      (!filters.purpose.value || episode.purpose === filters.purpose.value) &&
+      (!filters.malformed.checked || episode.malformed > 0)
     );
   });
   const pages = Array.from({ length: Math.ceil(visible.length / PAGE) }, (_, at) => visible.slice(at * PAGE, (at + 1) * PAGE));
   list.replaceChildren(...pages.map((page) => el("div", {}, ...page.map((index) => links[index]))));
-  filters.count.value = mistaken ? filters.step.validationMessage : visible.length === rows.length ? `${rows.length} episodes` : `${visible.length} of ${rows.length} episodes`;
+  const all = `${episodes.length} episodes`;
+  if (mistaken) filters.count.value = filters.step.validationMessage;
+  else filters.count.value = visible.length === episodes.length ? all : `${visible.length} of ${all}`;
   mark();
 }
 
-// The row of the open episode, or else the first one, is where the Tab key enters the list.
+// The Tab key enters the list at the open episode, or else at the first one.
 let marked = null;
 function mark() {
   const [current] = opened();
@@ -102,16 +108,18 @@ filters.addEventListener("input", show);
 filters.addEventListener("submit", (event) => event.preventDefault());
 filters.addEventListener("reset", () => setTimeout(show));
 
-// ---- an episode
+// ---- an opened episode
 
+// The conversation of an episode, from its chunk.
 async function load(index) {
   if (document.readyState === "loading") await new Promise((done) => addEventListener("DOMContentLoaded", done));
-  const { chunk, position } = rows[index];
+  const { chunk, position } = episodes[index];
   const bytes = Uint8Array.from(atob(byId(`chunk-${chunk}`).textContent), (character) => character.charCodeAt(0));
   const text = new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")));
   return (await text.json())[position];
 }
 
+// A part that a click on its summary opens.
 function folded(className, summary, ...content) {
   return el("details", { className }, el("summary", {}, ...[summary].flat()), ...content);
 }
@@ -119,6 +127,7 @@ function folded(className, summary, ...content) {
 const brief = (text, length = 90) => (text.length > length ? `${text.slice(0, length)} …` : text);
 const args = (values) => Object.entries(values).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(", ");
 
+// A message's text; thoughts are folded.
 function text(content) {
   const parts = content.split(/(<think>[\s\S]*?(?:<\/think>|$))/);
   return parts
@@ -130,6 +139,7 @@ function text(content) {
     );
 }
 
+// A message; `names` collects the tools' names by call id.
 function message(said, names) {
   if (said.role === "tool") {
     const summary = [`${said.error ? "error of" : "result of"} ${names.get(said.id) || "a tool"}: `, el("span", { className: "quiet" }, brief(said.text))];
@@ -156,19 +166,19 @@ function table(names, lines) {
 }
 
 function actions(compared, messages) {
-  const counts = ["matched", "differs", "missing", "extra"].map((status) => [status, compared.filter((row) => row.status === status).length]);
+  const counts = ["matched", "differs", "missing", "extra"].map((status) => [status, compared.filter((action) => action.status === status).length]);
   const called = (call) => (call ? [el("b", {}, ...breakable(call.name)), `(${brief(call.brief, 300)})`, call.requestor === "user" ? " by the user" : ""] : "—");
-  const lines = compared.map((row) => {
-    const status = el("span", { className: "status " + ({ matched: "good", extra: "quiet" }[row.status] || "bad") }, row.status);
-    if (!row.done) return [status, called(row.expected), "—"];
-    const there = el("button", { type: "button", title: "show it in the conversation" }, `${row.message + 1}`);
+  const lines = compared.map((action) => {
+    const status = el("span", { className: "status " + ({ matched: "good", extra: "quiet" }[action.status] || "bad") }, action.status);
+    if (!action.done) return [status, called(action.expected), "—"];
+    const there = el("button", { type: "button", title: "show it in the conversation" }, `${action.message + 1}`);
     there.addEventListener("click", () => {
       reading.querySelectorAll(".here").forEach((node) => node.classList.remove("here"));
-      messages[row.message].classList.add("here");
-      messages[row.message].scrollIntoView({ block: "center" });
-      messages[row.message].focus();
+      messages[action.message].classList.add("here");
+      messages[action.message].scrollIntoView({ block: "center" });
+      messages[action.message].focus();
     });
-    return [status, called(row.expected), [...called(row.done), " ", there]];
+    return [status, called(action.expected), [...called(action.done), " ", there]];
   });
   const summary = `Actions: ${counts.filter(([, count]) => count).map(([status, count]) => `${count} ${status}`).join(", ") || "none"}`;
   const details = folded("block", summary, table(["", "expected", "done (message)"], lines));
@@ -197,27 +207,28 @@ function checks(reward) {
   return folded("block", `Reward ${number(reward.reward)}${basis}`, table(["", ""], lines.map(([name, met]) => [name, String(met)])));
 }
 
+// What two messages must have in common to be equal.
 const content = (said) => JSON.stringify([said.role, said.text, (said.calls || []).map((call) => [call.name, call.arguments])]);
 
-function episode(index, shown, other) {
-  const row = rows[index];
+function episodeSection(index, shown, other) {
+  const episode = episodes[index];
   const names = new Map();
   const messages = shown.messages.map((said) => message(said, names));
-  const parting = other ? shown.messages.findIndex((said, at) => !other.messages[at] || content(said) !== content(other.messages[at])) : -1;
-  const spoken = messages.flatMap((node, at) => (at === parting ? [el("div", { className: "parting" }, "from here on, the two differ"), node] : [node]));
+  const firstDifference = other ? shown.messages.findIndex((said, at) => !other.messages[at] || content(said) !== content(other.messages[at])) : -1;
+  const spoken = messages.flatMap((node, at) => (at === firstDifference ? [el("div", { className: "parting" }, "from here on, the two differ"), node] : [node]));
   return el(
     "section",
     {},
-    el("h3", {}, ...breakable(row.task)),
+    el("h3", {}, ...breakable(episode.task)),
     el(
       "div",
       { className: "tags" },
-      el("span", { className: rewardClass(row.reward) }, `reward ${number(row.reward)}`),
-      el("span", {}, row.termination + (row.failure && row.failure !== row.termination ? ` (${row.failure})` : "")),
-      el("span", {}, row.domain),
-      el("span", {}, (row.trial === null ? `${row.kind}, step ${row.step}, ` : "") + place(index)),
-      el("span", {}, `${row.steps} steps, ${row.turns} turns, ${row.tokens} tokens, ${row.seconds} s`),
-      row.malformed ? el("span", { className: "bad" }, `${row.malformed} malformed`) : "",
+      el("span", { className: rewardClass(episode.reward) }, `reward ${number(episode.reward)}`),
+      el("span", {}, episode.termination + (episode.failure && episode.failure !== episode.termination ? ` (${episode.failure})` : "")),
+      el("span", {}, episode.domain),
+      el("span", {}, (episode.trial === null ? `${episode.purpose}, step ${episode.step}, ` : "") + label(index)),
+      el("span", {}, `${episode.steps} steps, ${episode.turns} turns, ${episode.tokens} tokens, ${episode.seconds} s`),
+      episode.malformed ? el("span", { className: "bad" }, `${episode.malformed} malformed`) : "",
     ),
     shown.problem ? el("p", { className: "warn" }, shown.problem) : "",
     shown.task ? folded("block", "Task", el("pre", {}, shown.task)) : "",
@@ -228,27 +239,35 @@ function episode(index, shown, other) {
   );
 }
 
-const group = (row) => JSON.stringify([row.kind, row.step, row.domain, row.task]);
-const groups = new Map(rows.map((row) => [group(row), []]));
-rows.forEach((row, index) => groups.get(group(row)).push(index));
+// Episodes of equal key can be compared.
+const groupKey = (episode) => JSON.stringify([episode.purpose, episode.step, episode.domain, episode.task]);
+const groups = new Map(episodes.map((episode) => [groupKey(episode), []]));
+episodes.forEach((episode, index) => groups.get(groupKey(episode)).push(index));
+const groupOf = (index) => groups.get(groupKey(episodes[index]));
 
-const place = (index) => (rows[index].trial === null ? `episode ${groups.get(group(rows[index])).indexOf(index) + 1}` : `trial ${rows[index].trial}`);
+// What an episode is called within its group.
+function label(index) {
+  const { trial } = episodes[index];
+  return trial === null ? `episode ${groupOf(index).indexOf(index) + 1}` : `trial ${trial}`;
+}
 
+// The bar above an opened episode; `compared` is the one beside it, if there is one.
 function bar(index, compared) {
-  const others = groups.get(group(rows[index])).filter((other) => other !== index);
+  const others = groupOf(index).filter((other) => other !== index);
   const close = el("a", { href: "#browser" }, "← all episodes");
   if (!others.length) return el("div", { className: "tags" }, close);
   const select = el(
     "select",
     { id: "compare" },
     el("option", { value: "" }, "nothing"),
-    ...others.map((other) => el("option", { value: other, selected: other === compared }, `${place(other)}: reward ${number(rows[other].reward)}, ${rows[other].steps} steps`)),
+    ...others.map((other) => el("option", { value: other, selected: other === compared }, `${label(other)}: reward ${number(episodes[other].reward)}, ${episodes[other].steps} steps`)),
   );
   select.addEventListener("change", () => (location.hash = select.value ? `${index}+${select.value}` : `${index}`));
   return el("div", { className: "tags" }, close, el("label", {}, `compare with (${others.length} more of the group) `, select));
 }
 
-const opened = () => (/^#(\d+)(?:\+(\d+))?$/.exec(location.hash) || []).slice(1).filter(Boolean).map(Number).filter((index) => index < rows.length);
+// The indices of the open episodes: none, one, or two side by side.
+const opened = () => (/^#(\d+)(?:\+(\d+))?$/.exec(location.hash) || []).slice(1).filter(Boolean).map(Number).filter((index) => index < episodes.length);
 
 async function read() {
   const indices = opened();
@@ -257,8 +276,9 @@ async function read() {
   document.body.classList.toggle("comparing", indices.length > 1);
   if (!indices.length) return reading.replaceChildren(...placeholder);
   const loaded = await Promise.all(indices.map(load));
-  if (String(indices) !== String(opened())) return; // another one was opened meanwhile
-  const columns = indices.map((index, at) => episode(index, loaded[at], loaded[1 - at]));
+  // another episode was opened meanwhile
+  if (String(indices) !== String(opened())) return;
+  const columns = indices.map((index, at) => episodeSection(index, loaded[at], loaded[1 - at]));
   const comparing = document.activeElement.id === "compare";
   reading.replaceChildren(bar(...indices), el("div", { className: "columns" }, ...columns));
   reading.scrollTop = 0;
@@ -290,7 +310,7 @@ addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-// ---- the curves
+// ---- the charts
 
 function layout(chart) {
   const style = getComputedStyle(document.body);
@@ -316,7 +336,7 @@ function draw(chart, node) {
 }
 
 async function drawCharts() {
-  // the library takes longer to read than all the rest, so the rest comes first
+  // Plotly takes longer to load than all the rest, so it comes last.
   const library = byId("plotly");
   document.head.append(el("script", { nonce: library.nonce, textContent: library.textContent }));
   for (const chart of charts) {

@@ -1,0 +1,239 @@
+"""What the page shows of an episode: its entry in the list, and its conversation, as JSON data."""
+
+import json
+from contextlib import suppress
+from typing import Any, Literal, NotRequired, TypedDict
+
+from tau2.data_model.message import AssistantMessage, Message, ToolMessage, UserMessage
+from tau2.data_model.tasks import Task
+
+from examples.tau2.data import tasks
+from examples.tau2.data.tasks import TaskRow
+from examples.tau2.episode.simulation import AgentTurn
+from examples.tau2.episode.trajectory import Tau2RunInfo
+from examples.tau2.viewer.comparison import (
+    ComparedAction,
+    DatabaseDifference,
+    compare_actions,
+    database_differences,
+)
+
+
+class EpisodeEntry(TypedDict):
+    """An episode in the list.
+
+    `step` counts as the statistics do: for an on-policy run, it is the training step that the
+    episode was played for, or the one before the evaluation; 0 outside training.
+    """
+
+    purpose: Literal["train", "eval"]
+    step: int
+    domain: str
+    task: str
+    trial: int | None
+    reward: float
+    termination: str
+    failure: str | None
+    steps: int
+    turns: int
+    malformed: int
+    tokens: int
+    seconds: float
+
+
+class ShownCall(TypedDict):
+    """A tool call as texts; `brief` has the arguments in one line."""
+
+    name: str
+    brief: str
+    arguments: str
+    requestor: str
+    id: NotRequired[str]
+
+
+class ShownMessage(TypedDict):
+    """A message of the conversation.
+
+    Only the result of a tool has `id`, `requestor` and `error`; only other messages have `calls`.
+    Only a turn of the agent has the rest; `tokens` is [prompt, completion].
+    """
+
+    role: str
+    text: str
+    id: NotRequired[str]
+    requestor: NotRequired[str]
+    error: NotRequired[bool]
+    calls: NotRequired[list[ShownCall]]
+    reward: NotRequired[float | None]
+    malformed: NotRequired[str | None]
+    finish: NotRequired[str | None]
+    tokens: NotRequired[list[int]]
+    seconds: NotRequired[float]
+
+
+class ShownAction(TypedDict):
+    """An expected action beside what the episode did; see `comparison.compare_actions`."""
+
+    status: str
+    expected: NotRequired[ShownCall]
+    done: NotRequired[ShownCall]
+    message: NotRequired[int]
+
+
+class ShownDifference(TypedDict):
+    """A difference of the databases; see `comparison.database_differences`."""
+
+    path: str
+    expected: NotRequired[str]
+    left: NotRequired[str]
+
+
+class ShownConversation(TypedDict):
+    """All that the page shows of an opened episode; `reward` is tau2's `RewardInfo`.
+
+    `problem` says why the rest is absent.
+    """
+
+    messages: list[ShownMessage]
+    reward: NotRequired[dict[str, Any]]
+    task: NotRequired[str]
+    actions: NotRequired[list[ShownAction]]
+    database: NotRequired[list[ShownDifference]]
+    problem: NotRequired[str]
+
+
+def episode_entry(info: Tau2RunInfo, trial: int | None) -> EpisodeEntry:
+    """Make the entry of an episode in the list."""
+    is_eval = info.is_eval or info.weight_version is None
+    version = info.weight_version or 0
+    return {
+        "purpose": "eval" if is_eval else "train",
+        "step": version if is_eval else version + 1,
+        "domain": info.domain,
+        "task": info.task_id,
+        "trial": trial,
+        "reward": info.reward,
+        "termination": info.termination,
+        "failure": info.failure,
+        "steps": info.steps,
+        "turns": len(info.turns),
+        "malformed": sum(turn.malformed is not None for turn in info.turns),
+        "tokens": sum(turn.completion_tokens for turn in info.turns),
+        "seconds": round(info.simulation.duration, 2),
+    }
+
+
+def conversation(info: Tau2RunInfo) -> ShownConversation:
+    """Make what the page shows of an opened episode."""
+    turns = {turn.completion_id: turn for turn in info.turns}
+    shown: ShownConversation = {
+        "messages": [_message(message, turns, info) for message in info.simulation.messages]
+    }
+    reward = info.simulation.reward_info
+    if reward:
+        shown["reward"] = reward.model_dump(mode="json", exclude_none=True)
+    try:
+        row = _played_row(info)
+    except (LookupError, ValueError, OSError) as error:
+        shown["problem"] = f"what the task expects cannot be shown: {error}"
+        return shown
+    shown["task"] = _task_text(row.task, info.solo_mode)
+    compared = compare_actions(row.task, info.simulation.messages)
+    shown["actions"] = [_action(action) for action in compared]
+    as_expected = reward and reward.db_check and reward.db_check.db_match
+    try:
+        differences = [] if as_expected else database_differences(info, row)
+    # tau2's replay raises anything; the rest of the episode is worth showing
+    except Exception as error:
+        shown["problem"] = (
+            f"the databases cannot be compared, for the conversation cannot be replayed: {error}"
+        )
+        return shown
+    shown["database"] = [_difference(difference) for difference in differences]
+    return shown
+
+
+def _played_row(info: Tau2RunInfo) -> TaskRow:
+    """The task that the episode played, if it still exists."""
+    row = tasks.find_task_row(tasks.dataset_row(info.task_id), info.domain)
+    if row.task.id != info.task_id:
+        raise LookupError(f"the tasks file has changed: this is now {row.task.id!r}")
+    return row
+
+
+def _message(message: Message, turns: dict[str, AgentTurn], info: Tau2RunInfo) -> ShownMessage:
+    if isinstance(message, ToolMessage):
+        return _tool_result(message)
+    # tau2 records no other messages
+    assert isinstance(message, AssistantMessage | UserMessage)
+    raw = message.raw_data or {}
+    shown: ShownMessage = {
+        "role": message.role,
+        "text": raw.get("content") or message.content or "",
+    }
+    turn = turns.get(raw.get("completion_id", ""))
+    if turn:
+        shown["reward"] = info.rewards.get(turn.completion_id)
+        shown["malformed"] = turn.malformed
+        shown["finish"] = turn.finish_reason
+        shown["tokens"] = [turn.prompt_tokens, turn.completion_tokens]
+        shown["seconds"] = round(turn.seconds, 2)
+    shown["calls"] = []
+    for call in message.tool_calls or []:
+        shown_call = _call(call.name, call.arguments, call.requestor)
+        shown_call["id"] = call.id
+        shown["calls"].append(shown_call)
+    return shown
+
+
+def _tool_result(message: ToolMessage) -> ShownMessage:
+    text = message.content or ""
+    # what is no JSON is shown as it is
+    with suppress(ValueError, RecursionError):
+        text = _json_text(json.loads(text))
+    return {
+        "role": message.role,
+        "text": text,
+        "id": message.id,
+        "requestor": message.requestor,
+        "error": message.error,
+    }
+
+
+def _action(compared: ComparedAction) -> ShownAction:
+    shown: ShownAction = {"status": compared["status"]}
+    if "expected" in compared:
+        shown["expected"] = _call(**compared["expected"])
+    if "done" in compared:
+        shown["done"] = _call(**compared["done"])
+    if "message" in compared:
+        shown["message"] = compared["message"]
+    return shown
+
+
+def _call(name: str, arguments: dict[str, Any], requestor: str) -> ShownCall:
+    parts = [f"{key}={_json_text(value, indent=None)}" for key, value in arguments.items()]
+    return {
+        "name": name,
+        "brief": ", ".join(parts),
+        "arguments": _json_text(arguments),
+        "requestor": requestor,
+    }
+
+
+def _difference(difference: DatabaseDifference) -> ShownDifference:
+    shown: ShownDifference = {"path": ".".join(str(key) for key in difference["path"])}
+    if "expected" in difference:
+        shown["expected"] = _json_text(difference["expected"])
+    if "left" in difference:
+        shown["left"] = _json_text(difference["left"])
+    return shown
+
+
+def _task_text(task: Task, solo_mode: bool) -> str:
+    return task.ticket if solo_mode and task.ticket else str(task.user_scenario)
+
+
+def _json_text(value: object, indent: int | None = 2) -> str:
+    """JSON made here, since JavaScript would round large integers and drop the `.0` of floats."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)

@@ -1,0 +1,153 @@
+"""Reads the records of a run: episodes, statistics, and the summary of an evaluation."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from examples.tau2.episode.trajectory import Tau2RunInfo
+
+# by name of the statistic; every record has `step`
+StepRecord = dict[str, float]
+
+_TASK_ID = re.compile(rb'"task_id":"((?:[^"\\]|\\.)*)"')
+_PASS_NAME = re.compile(r"pass\^\d+")
+
+
+@dataclass(frozen=True)
+class EpisodeSource:
+    """Where an episode is read, and what is known before it is read.
+
+    Episodes of equal `group` can be compared. `content` is a file, or the JSON itself. `trial` is
+    the number of an evaluation's trial; None outside evaluations.
+    """
+
+    group: tuple[Any, ...]
+    content: Path | bytes
+    trial: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call the episode."""
+        return str(self.content) if isinstance(self.content, Path) else f"trial {self.trial}"
+
+    def read(self) -> Tau2RunInfo:
+        """Read the episode.
+
+        Raises:
+            ValueError, OSError: the episode cannot be read.
+        """
+        content = self.content
+        return Tau2RunInfo.from_json(content.read_bytes() if isinstance(content, Path) else content)
+
+
+@dataclass(frozen=True)
+class PassRate:
+    """pass^k of an evaluation, with its 95% interval; `name` is `pass^1`, `pass^2` ..."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class EvaluationSummary:
+    """What the page shows of an evaluation's summary.json; `missing` is a number of trials."""
+
+    pass_rates: tuple[PassRate, ...] = ()
+    missing: int = 0
+
+
+def find_episodes(folder: Path) -> list[EpisodeSource]:
+    """Find the episodes of a run, groups together, in the order of the weights that played them."""
+    evaluation = folder / "episodes.jsonl"
+    if evaluation.exists():
+        return _evaluation_episodes(evaluation)
+    generated = folder / "generated" if (folder / "generated").exists() else folder
+    found = []
+    for purpose in ("train", "eval"):
+        for path in generated.glob(f"{purpose}/*/*.json"):
+            version = path.parent.name
+            if version.isdecimal():
+                task = path.stem.rpartition("-")[0]
+                found.append(EpisodeSource((int(version), purpose, task), path))
+    return sorted(found, key=lambda source: (source.group, source.content))
+
+
+def thin_out(episodes: Sequence[EpisodeSource], limit: int) -> list[EpisodeSource]:
+    """Choose at most `limit` episodes, in whole groups from all over the run.
+
+    At least one group is chosen.
+    """
+    groups: dict[tuple[Any, ...], list[EpisodeSource]] = defaultdict(list)
+    for source in episodes:
+        groups[source.group].append(source)
+    chosen: list[EpisodeSource] = []
+    seen = 0
+    for group in groups.values():
+        seen += len(group)
+        allowed = seen * min(1.0, limit / len(episodes))
+        if not chosen or len(chosen) + len(group) <= allowed:
+            chosen += group
+    return chosen
+
+
+def read_statistics(path: Path) -> tuple[list[StepRecord], list[str]]:
+    """Read a `statistics.jsonl`, to which a run may still be writing.
+
+    Returns the records of the steps, and a message for each line that is no record. Both are empty
+    if the file does not exist.
+    """
+    records: list[StepRecord] = []
+    unreadable: list[str] = []
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        # the last line may be half-written
+        if not line.endswith("\n") or not line.strip():
+            continue
+        try:
+            records.append(_step_record(json.loads(line)))
+        except (ValueError, AttributeError, KeyError) as error:
+            unreadable.append(f"{path}, line {number}: {error}")
+    return records, unreadable
+
+
+def read_summary(path: Path, episodes: int) -> EvaluationSummary:
+    """Read an evaluation's summary.json if it is of this number of episodes.
+
+    Otherwise the summary is empty: the evaluation still runs, or measured only some of the tasks.
+    """
+    try:
+        summary = json.loads(path.read_text())
+    except (ValueError, OSError):
+        return EvaluationSummary()
+    if summary.get("episodes") != episodes:
+        return EvaluationSummary()
+    pass_rates = []
+    for name in filter(_PASS_NAME.fullmatch, summary):
+        low, high = summary[f"{name}_interval"]
+        pass_rates.append(PassRate(name, summary[name], low, high))
+    return EvaluationSummary(tuple(pass_rates), missing=len(summary.get("missing", [])))
+
+
+def _evaluation_episodes(path: Path) -> list[EpisodeSource]:
+    """The episodes of an `episodes.jsonl`, by task and trial."""
+    found = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        # the last line may be half-written
+        if not line.endswith(b"\n") or not line.strip():
+            continue
+        trial, _, episode = line.partition(b" ")
+        task_id = _TASK_ID.search(episode)
+        group = (task_id[1] if task_id else b"",)
+        found.append(EpisodeSource(group, episode, int(trial) if trial.isdigit() else -1))
+    return sorted(found, key=lambda source: (source.group, source.trial))
+
+
+def _step_record(values: dict[str, Any]) -> StepRecord:
+    numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+    return {"step": numbers.pop("step"), **numbers}
