@@ -1,23 +1,20 @@
-"""`make aenv-demo`, small."""
+"""The command of `make aenv-demo`, with two episodes."""
 
 import re
 import subprocess
 import sys
 
-from aenv.examples.tau2_rl import service
+import pytest
+
+from aenv.examples.tau2_rl.service import ROOT
+from aenv.examples.tau2_rl.service.server import random_host
 
 
+@pytest.mark.processes
 def test_demo():
-    command = [
-        sys.executable,
-        "-m",
-        "aenv.examples.tau2_rl.demo",
-        "--episodes",
-        "2",
-        "--host",
-        service.any_host(),
-    ]
-    demo = subprocess.run(command, cwd=service.ROOT, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-m", "aenv.examples.tau2_rl.demo"]
+    options = ["--episodes", "2", "--host", random_host()]
+    demo = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
     assert demo.returncode == 0, demo.stderr
     assert "2 of 2 episodes, at once: mean reward 1.00" in demo.stdout
     ratio = re.search(r"own server : forked +(\d+)x", demo.stdout)

@@ -1,4 +1,4 @@
-"""The environment `tau2-env` in this process: its episodes are `Tau2AgentWorkflow`'s."""
+"""The environment `tau2-env`, loaded in this process: it plays as `Tau2AgentWorkflow` does."""
 
 import asyncio
 import builtins
@@ -22,7 +22,7 @@ MOCK = {"TAU2_DOMAIN": "mock", "TAU2_TASK_ID": "create_task_1"}
 
 
 def load(monkeypatch, variables: dict[str, str]) -> dict:
-    """The names of tau2_env.py, executed as an instance does."""
+    """Run tau2_env.py as an instance does, and return its global names."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     create_server()
@@ -34,13 +34,14 @@ def env(monkeypatch):
     return load(monkeypatch, MOCK)
 
 
-def open_episode(env: dict, config: Tau2EnvConfig, task_id: str, user: list[dict]):
+def new_episode(env: dict, config: Tau2EnvConfig, task_id: str, user: list[dict]):
     episode = env["Episode"](config, task_id)
     episode.workflow.user_llm = replay(user)
     return episode
 
 
-async def tell(episode, completions: list[dict]) -> None:
+async def say_all(episode, completions: list[dict]) -> None:
+    """Take the agent's turns, until the episode is over."""
     for completion in completions:
         if episode.is_over:
             return
@@ -49,24 +50,23 @@ async def tell(episode, completions: list[dict]) -> None:
         await episode.say(said["content"], calls)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("domain, solo_mode", KINDS)
 def test_every_base_task_earns_what_it_does_in_tau2_agent_workflow(domain, solo_mode, env):
-    """By the expected actions, and by doing nothing."""
+    """Once the agent does the expected actions, once nothing."""
     config = Tau2EnvConfig(domain, solo_mode=solo_mode, user_llm="scripted")
     workflow = Tau2AgentWorkflow(asdict(config))
 
     async def both() -> list[float]:
         rewards = []
         for task in base_tasks(domain, solo_mode):
-            nothing = (
-                [say(None, ("done", {})) if solo_mode else say("Bye.")],
-                [say("Hello."), say("###STOP###")],
-            )
-            for script, listens in (ground_truth(task, solo_mode), nothing):
-                workflow.user_llm = replay(listens)
-                expected = await workflow.play_with(replay(script), {"task_id": task.id})
-                episode = open_episode(env, config, task.id, listens)
-                await tell(episode, script)
+            end = say(None, ("done", {})) if solo_mode else say("Bye.")
+            nothing = ([end], [say("Hello."), say("###STOP###")])
+            for agent_turns, user_turns in (ground_truth(task, solo_mode), nothing):
+                workflow.user_llm = replay(user_turns)
+                expected = await workflow.play_with(replay(agent_turns), {"task_id": task.id})
+                episode = new_episode(env, config, task.id, user_turns)
+                await say_all(episode, agent_turns)
                 got = await episode.reward()
                 assert got["total_reward"] == expected.reward and got["steps"] == expected.steps
                 assert got["reward_info"] == expected.simulation.reward_info.model_dump(mode="json")
@@ -78,13 +78,13 @@ def test_every_base_task_earns_what_it_does_in_tau2_agent_workflow(domain, solo_
 
 
 def test_a_turn_reads_no_file(env, monkeypatch):
-    """tau2's gym parses all tasks at each step."""
+    """tau2's own gym reads the file of all tasks at each step."""
     task = base_tasks("telecom", True)[0]
     config = Tau2EnvConfig("telecom", solo_mode=True)
 
     async def played() -> float:
-        episode = open_episode(env, config, task.id, [])
-        await tell(episode, ground_truth(task, True)[0])
+        episode = new_episode(env, config, task.id, [])
+        await say_all(episode, ground_truth(task, True)[0])
         return (await episode.reward())["total_reward"]
 
     def refuse(*arguments, **keywords):
@@ -96,39 +96,33 @@ def test_a_turn_reads_no_file(env, monkeypatch):
     assert asyncio.run(played()) == 1.0
 
 
-def test_status_and_prompt_tell_what_the_agent_has_to_hear(env):
+def test_status_and_prompt_tell_what_the_agent_has_not_seen(env):
     async def watched() -> None:
         config = Tau2EnvConfig("mock", user_llm="scripted", max_steps=7, timeout=60)
-        episode = open_episode(env, config, "create_task_1", [say("Create it."), say("###STOP###")])
+        episode = new_episode(env, config, "create_task_1", [say("Create it."), say("###STOP###")])
         status = await episode.status()
         system = {"role": "system", "content": episode.system_prompt}
         greeting = {"role": "assistant", "content": "Hi! How can I help you today?"}
         assert status == {
-            **{
-                "domain": "mock",
-                "task_id": "create_task_1",
-                "solo_mode": False,
-                "max_steps": 7,
-                "timeout": 60,
-            },
-            **{
-                "turns": 0,
-                "done": False,
-                "messages": [system, greeting, {"role": "user", "content": "Create it."}],
-            },
+            "domain": "mock",
+            "task_id": "create_task_1",
+            "solo_mode": False,
+            "max_steps": 7,
+            "timeout": 60,
+            "turns": 0,
+            "done": False,
+            "messages": [system, greeting, {"role": "user", "content": "Create it."}],
         }
         assert "<policy>" in episode.system_prompt and "<ticket>" not in episode.system_prompt
         with pytest.raises(RuntimeError, match="not over: the agent is to speak, after 0 turns"):
             await episode.reward()
-        await tell(episode, [say(None, ("get_users", {}), ("get_users", {}))])
+        await say_all(episode, [say(None, ("get_users", {}), ("get_users", {}))])
         status = await episode.status()
-        assert [message["role"] for message in status["messages"]] == ["tool", "tool"] and status[
-            "turns"
-        ] == 1
-        await tell(episode, [say("Bye.")])
-        assert (await episode.status())["done"] and (await episode.reward())[
-            "termination"
-        ] == "user_stop"
+        assert [message["role"] for message in status["messages"]] == ["tool", "tool"]
+        assert status["turns"] == 1
+        await say_all(episode, [say("Bye.")])
+        assert (await episode.status())["done"]
+        assert (await episode.reward())["termination"] == "user_stop"
         await episode.say("Still there?", [])
         assert (await episode.status())["turns"] == 2
 
@@ -138,21 +132,22 @@ def test_status_and_prompt_tell_what_the_agent_has_to_hear(env):
 def test_an_episode_that_its_user_ends_before_it_begins_is_rejected(env):
     async def begin() -> None:
         config = Tau2EnvConfig("mock", user_llm="scripted")
-        await open_episode(env, config, "create_task_1", [say("###STOP###")]).status()
+        await new_episode(env, config, "create_task_1", [say("###STOP###")]).status()
 
     with pytest.raises(EpisodeRejected, match="before the agent's first completion"):
         asyncio.run(begin())
 
 
 def test_tools_have_tau2s_schemas(monkeypatch):
-    """Also those of nested arguments, as airline's."""
+    """The schemas of nested arguments, as airline has them, are not rewritten either."""
     task = environment.task_splits("airline")["base"][0]
     load(monkeypatch, {"TAU2_DOMAIN": "airline", "TAU2_TASK_ID": task, "TAU2_USER_LLM": "any"})
     from aenv.core import get_function_registry
 
     tools = asyncio.run(get_function_registry().get_server().list_tools())
     functions = [
-        {"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools
+        {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+        for tool in tools
     ]
     assert functions == [
         schema["function"] for schema in environment.agent_schemas("airline", False, False)
@@ -160,9 +155,9 @@ def test_tools_have_tau2s_schemas(monkeypatch):
     assert "$defs" in json.dumps(functions)
 
 
-def test_settings(env):
-    settings = env["settings"]
-    assert settings(MOCK) == (Tau2EnvConfig("mock", solo_mode=True), "create_task_1")
+def test_read_settings(env):
+    read_settings = env["read_settings"]
+    assert read_settings(MOCK) == (Tau2EnvConfig("mock", solo_mode=True), "create_task_1")
     user = {
         "TAU2_USER_LLM": "m",
         "TAU2_USER_LLM_API_BASE": "http://u",
@@ -175,8 +170,8 @@ def test_settings(env):
         "TAU2_SOLO_MODE": "",
     }
     config = Tau2EnvConfig("mock", 9, True, False, "http://u", "m", {"temperature": 0}, timeout=1.5)
-    assert settings(MOCK | user | given) == (config, "create_task_1")
-    assert settings(MOCK | user | {"TAU2_SOLO_MODE": "true"})[0].solo_mode
+    assert read_settings(MOCK | user | given) == (config, "create_task_1")
+    assert read_settings(MOCK | user | {"TAU2_SOLO_MODE": "true"})[0].solo_mode
 
 
 @pytest.mark.parametrize(
@@ -208,16 +203,16 @@ def test_settings(env):
         ),
     ],
 )
-def test_settings_that_make_no_episode_end_the_instance_with_the_reason(
+def test_settings_without_an_episode_end_the_instance_with_the_reason(
     variables, problem, env, monkeypatch
 ):
     with pytest.raises(ValueError, match=problem):
-        env["settings"](MOCK | variables)
+        env["read_settings"](MOCK | variables)
     with pytest.raises(SystemExit, match=problem):
         load(monkeypatch, MOCK | variables)
 
 
-def test_all_that_the_image_is_made_of_exists():
+def test_the_files_that_the_image_is_built_from_exist():
     dockerfile = (service.FOLDER / "Dockerfile").read_text()
     sources = re.findall(r"^COPY (\S+) ", dockerfile, re.MULTILINE)
     assert sources and all((service.ROOT / source).exists() for source in sources)

@@ -1,8 +1,9 @@
-"""Episodes of telecom solo in a local AEnvironment service, and what they cost.
+"""Play episodes of telecom solo in a local AEnvironment service, and measure what they cost.
 
     python -m aenv.examples.tau2_rl.demo [--base_url http://localhost:8000/v1 --model <name>]
 
-Without `--base_url` the policy is a script that does what each task expects. With it, a real model plays.
+Without `--base_url` the policy is a script that does what each task expects. With it, a real model
+plays.
 """
 
 import argparse
@@ -21,17 +22,28 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # tau2 says a lot when imported
+from examples.tau2 import quiet_tau2
 
-from aenv.examples.tau2_rl import service
-from aenv.examples.tau2_rl.agent import environment_variables, opened, run_agent_return_reward
+quiet_tau2()
+
+from aenv.examples.tau2_rl.agent import run_agent_return_reward
+from aenv.examples.tau2_rl.conversation import open_conversation
+from aenv.examples.tau2_rl.sdk_environment import environment_variables
+from aenv.examples.tau2_rl.service import FOLDER, ROOT
+from aenv.examples.tau2_rl.service.server import running_service
+from examples.tau2.episode import environment
 from examples.tau2.episode.llm import describe_error
 
-IN_TURN = 8  # instances, each alone
+# how many instances are started one after the other, to measure one alone
+ONE_BY_ONE = 8
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 1 if the service does not start, an episode failed, or the script did not earn every reward."""
+    """Run the demo and return the exit status.
+
+    It is 1 if the service does not start, an episode fails, or the script does not earn every
+    reward.
+    """
     parser = argparse.ArgumentParser(
         description="Play episodes of telecom solo in a local AEnvironment service."
     )
@@ -43,151 +55,170 @@ def main(argv: list[str]) -> int:
     )
     options = parser.parse_args(argv)
     logging.getLogger("aenv").setLevel(logging.CRITICAL)
-    data = solo_tasks(options.episodes)
+    rows = solo_rows(options.episodes)
     try:
-        with service.running(options.host) as os.environ["AENV_SYSTEM_URL"]:
-            costs(data)
+        with running_service(options.host) as url:
+            os.environ["AENV_SYSTEM_URL"] = url
+            print_costs(rows)
             if options.base_url:
                 key = os.environ.get("OPENAI_API_KEY") or "EMPTY"
-                rewards = asyncio.run(play(data, options.base_url, key, options.model))
+                rewards = asyncio.run(play_all(rows, options.base_url, key, options.model))
             else:
-                with scripted_policy() as url:
-                    rewards = asyncio.run(play(data, url, "telecom/{task_id}", "script"))
+                with scripted_policy() as policy_url:
+                    rewards = asyncio.run(play_all(rows, policy_url, "telecom/{task_id}", "script"))
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
-    return int(len(rewards) < len(data) or (not options.base_url and min(rewards) < 1.0))
+    has_failures = len(rewards) < len(rows)
+    script_lost = not options.base_url and min(rewards, default=0.0) < 1.0
+    return 1 if has_failures or script_lost else 0
 
 
-def solo_tasks(number: int) -> list[dict]:
-    """Rows of the first tasks of telecom that can be played solo."""
-    from examples.tau2.episode import environment
+def solo_rows(number: int) -> list[dict]:
+    """Make rows of the first tasks of telecom that can be played solo."""
+    rows = []
+    for task_id in environment.task_splits("telecom")["base"]:
+        if environment.playable_solo(environment.find_task("telecom", task_id)):
+            rows.append({"domain": "telecom", "task_id": task_id, "solo_mode": True})
+    return rows[:number]
 
-    tasks = map(environment.load_tasks("telecom").get, environment.task_splits("telecom")["base"])
-    ids = [task.id for task in tasks if environment.playable_solo(task)]
-    return [{"domain": "telecom", "task_id": id, "solo_mode": True} for id in ids[:number]]
 
+async def play_all(rows: list[dict], base_url: str, api_key: str, model: str | None) -> list[float]:
+    """Play all episodes at once; print and return the rewards of those that have one.
 
-async def play(data: list[dict], base_url: str, api_key: str, model: str | None) -> list[float]:
-    """Play all at once; print and return the rewards, without those of episodes that say nothing about the policy."""
+    `api_key` may contain `{task_id}`, which stands for the task of each episode.
+    """
     start = time.perf_counter()
 
-    async def episode(row: dict) -> float | None:
+    async def play(row: dict) -> float | None:
+        key = api_key.format(**row)
         try:
-            reward = await run_agent_return_reward(
-                row, base_url=base_url, api_key=api_key.format(**row), model=model
-            )
+            reward = await run_agent_return_reward(row, base_url=base_url, api_key=key, model=model)
         except Exception as error:
             print(f"  failed  {row['task_id']}: {describe_error(error)}", flush=True)
             return None
         print(f"  {reward:.1f}  {row['task_id']}", flush=True)
         return reward
 
-    rewards = [reward for reward in await asyncio.gather(*map(episode, data)) if reward is not None]
+    outcomes = await asyncio.gather(*(play(row) for row in rows))
+    rewards = [reward for reward in outcomes if reward is not None]
     seconds = time.perf_counter() - start
     mean = f"{statistics.mean(rewards):.2f}" if rewards else "-"
     print(
-        f"{len(rewards)} of {len(data)} episodes, at once: mean reward {mean}, {seconds:.1f} s in all"
+        f"{len(rewards)} of {len(rows)} episodes, at once: "
+        f"mean reward {mean}, {seconds:.1f} s in all"
     )
     return rewards
 
 
-def costs(data: list[dict]) -> None:
-    """Print what an instance costs, and what one would that is a server of its own, as in a container."""
-    cold = cold_server(data[0])
-    asyncio.run(in_turn(data[:1]))  # the first waits until the service has read tau2's files
-    alone = statistics.median(asyncio.run(in_turn(data[:IN_TURN])))
-    seconds, memory = asyncio.run(at_once(data))
-    rows = [
-        ("a server of its own", f"{cold['seconds']:.2f} s", f"{cold['memory']:.0f} MB"),
+def print_costs(rows: list[dict]) -> None:
+    """Print what an instance costs, and what a server of its own costs, as in a container."""
+    cold_seconds, cold_memory = start_own_server(rows[0])
+    # the first instance waits until the service has read tau2's files
+    asyncio.run(start_one_by_one(rows[:1]))
+    alone = statistics.median(asyncio.run(start_one_by_one(rows[:ONE_BY_ONE])))
+    seconds, memory = asyncio.run(start_at_once(rows))
+    lines = [
+        ("an instance", "ready after", "its memory"),
+        ("a server of its own", f"{cold_seconds:.2f} s", f"{cold_memory:.0f} MB"),
         ("one of the service, alone", f"{alone:.2f} s", ""),
-        (f"each of {len(data)} at once", f"{seconds / len(data):.2f} s", f"{memory:.0f} MB"),
+        (f"each of {len(rows)} at once", f"{seconds / len(rows):.2f} s", f"{memory:.0f} MB"),
+        ("own server : forked", f"{cold_seconds / alone:.0f}x", f"{cold_memory / memory:.0f}x"),
     ]
-    print(f"\n{'an instance':34}{'ready after':>12}{'its memory':>12}")
-    for row in rows:
-        print(f"{row[0]:34}{row[1]:>12}{row[2]:>12}")
-    print(
-        f"{'own server : forked':34}{cold['seconds'] / alone:>11.0f}x{cold['memory'] / memory:>11.0f}x\n",
-        flush=True,
-    )
+    print()
+    for what, ready_after, its_memory in lines:
+        print(f"{what:34}{ready_after:>12}{its_memory:>12}")
+    print(flush=True)
 
 
-async def in_turn(data: list[dict]) -> list[float]:
-    """Seconds until an instance is ready: created, healthy, its prompt, tools and first messages fetched."""
+async def start_one_by_one(rows: list[dict]) -> list[float]:
+    """Start an instance for each row, one after the other; return the seconds that each took.
+
+    An instance has started when its prompt, tools and first messages have been fetched.
+    """
     times = []
-    for row in data:
+    for row in rows:
         start = time.perf_counter()
-        async with opened(row):
+        async with open_conversation(row):
             times.append(time.perf_counter() - start)
     return times
 
 
-async def at_once(data: list[dict]) -> tuple[float, float]:
-    """Seconds until all are ready, and MB that an instance has for itself (its unique set size)."""
+async def start_at_once(rows: list[dict]) -> tuple[float, float]:
+    """Start an instance for each row, all at once.
+
+    Returns the seconds until all have started, and the MB of memory that an instance has for itself
+    (the median of their unique set sizes).
+    """
     start = time.perf_counter()
     async with AsyncExitStack() as stack:
-        await asyncio.gather(*(stack.enter_async_context(opened(row)) for row in data))
+        await asyncio.gather(*(stack.enter_async_context(open_conversation(row)) for row in rows))
         seconds = time.perf_counter() - start
-        here = psutil.Process()
-        depth = len(here.parents()) + 4  # this process, the service, the fork server, its children
-        instances = [
-            process
-            for process in here.children(recursive=True)
-            if len(process.parents()) + 1 == depth
-        ]
-        memory = statistics.median(process.memory_full_info().uss / 1e6 for process in instances)
+        memory = statistics.median(unique_memory(process) for process in instance_processes())
     return seconds, memory
 
 
-def cold_server(row: dict) -> dict[str, float]:
-    """Seconds until `python -m aenv.main` serves the environment, and its memory in MB."""
+def instance_processes() -> list[psutil.Process]:
+    """List the processes of all instances: children of the fork server, the service's child."""
+    instances = []
+    for service in psutil.Process().children():
+        for fork_server in service.children():
+            instances += fork_server.children()
+    return instances
+
+
+def unique_memory(process: psutil.Process) -> float:
+    """Measure the MB of memory that a process shares with no other."""
+    return process.memory_full_info().uss / 1e6
+
+
+def start_own_server(row: dict) -> tuple[float, float]:
+    """Serve an instance by `python -m aenv.main`; return the seconds to start, and its MB."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "aenv.main", str(service.FOLDER / "src"), "--port", str(port)]
-    variables = {**os.environ, **environment_variables(row)}
+    command = [sys.executable, "-m", "aenv.main", str(FOLDER / "src"), "--port", str(port)]
     start = time.perf_counter()
     process = subprocess.Popen(
         command,
-        env=variables,
-        cwd=service.ROOT,
+        env={**os.environ, **environment_variables(row)},
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    url = f"http://127.0.0.1:{port}/functions/tau2_get_status"
     try:
-        while True:
-            try:
-                url = f"http://127.0.0.1:{port}/functions/tau2_get_status"
-                urlopen(
-                    Request(url, b"{}", {"Content-Type": "application/json"}), timeout=60
-                ).close()
-                break
-            except ConnectionError:
-                time.sleep(0.05)
-            except OSError:
-                if process.poll() is not None:
-                    raise
-                time.sleep(0.05)
-        return {
-            "seconds": time.perf_counter() - start,
-            "memory": psutil.Process(process.pid).memory_full_info().uss / 1e6,
-        }
+        while not answers(url):
+            if process.poll() is not None:
+                raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}")
+            time.sleep(0.05)
+        return time.perf_counter() - start, unique_memory(psutil.Process(process.pid))
     finally:
         process.kill()
         process.wait()
 
 
+def answers(url: str) -> bool:
+    """Whether a POST to the URL is answered."""
+    request = Request(url, b"{}", {"Content-Type": "application/json"})
+    try:
+        urlopen(request, timeout=60).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def scripted_policy() -> Iterator[str]:
-    """The URL of an LLM server that does what is expected of the task that the API key names."""
+    """Serve an LLM that does what is expected of the task in the API key; yield its URL."""
     from benchmarks.llm_server import serve
 
-    processes = get_context("spawn")
-    here, there = processes.Pipe()
-    process = processes.Process(target=serve, args=(("telecom",), there, True), daemon=True)
+    context = get_context("spawn")
+    receiver, sender = context.Pipe()
+    process = context.Process(target=serve, args=(("telecom",), sender, True), daemon=True)
     process.start()
     try:
-        yield f"{here.recv()}/agent/v1"
+        yield f"{receiver.recv()}/agent/v1"
     finally:
         process.kill()
         process.join()

@@ -1,8 +1,9 @@
-"""The environment `tau2-env`: one episode of `Tau2AgentWorkflow`, whose agent speaks from outside.
+"""The environment `tau2-env`: one episode of `Tau2AgentWorkflow`, whose agent is outside.
 
-The agent's turns come in as calls of its tools over MCP (a turn of that one call) or by `tau2_send_message` (a turn of
-any kind). Everything else is the workflow's: the user simulator, tau2's orchestrator, the evaluation. What is played is
-set by environment variables, see `settings`; an instance that cannot play it ends at once, with the reason.
+The agent's turns come in over MCP, where a turn is a single call of a tool, or by
+`tau2_send_message`, which takes any turn. All else is the workflow's: the user simulator, tau2's
+orchestrator, the evaluation. Environment variables say which episode is played: see
+`read_settings`. An instance that cannot play it ends at once, and says why.
 """
 
 import asyncio
@@ -13,42 +14,31 @@ from dataclasses import asdict
 from typing import Any
 
 from aenv.core import get_function_registry
-from fastmcp.tools import Tool
-from fastmcp.tools.tool import ToolResult
+from aenv.core.function_registry import register_function, register_reward
+from fastmcp.tools import Tool, ToolResult
 from mcp.types import TextContent
 from openai.types.chat import ChatCompletion
 from pydantic import TypeAdapter, ValidationError
 
-from aenv import register_function, register_reward
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.episode import environment
+from examples.tau2.episode.completions import assistant_entry, chat_completion
 from examples.tau2.episode.config import VARIABLES, Tau2EnvConfig
+from examples.tau2.episode.trajectory import Tau2RunInfo
 
 
-def settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
-    """The episode and its task id: `TAU2_TASK_ID`, and the fields of `Tau2EnvConfig` as `VARIABLES` names them.
+def read_settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
+    """Read the episode's config and task id from environment variables.
 
-    A variable that is missing or empty leaves the field's default. `TAU2_SOLO_MODE` defaults to whether there is no user
-    LLM; `TAU2_USER_LLM_ARGS` is JSON; `TAU2_USER_LLM_API_KEY` is read by the user LLM's client.
+    `TAU2_TASK_ID` is the task id. `VARIABLES` names the variables of the config's fields. If a
+    variable is missing or empty, the field has its default. `TAU2_SOLO_MODE` defaults to true if
+    there is no user LLM. `TAU2_USER_LLM_ARGS` is JSON. `TAU2_USER_LLM_API_KEY` is read by the user
+    LLM's client.
 
     Raises:
         ValueError: a variable cannot be read, or there is no such episode.
     """
-    given: dict[str, Any] = {
-        field: variables[name] for field, name in VARIABLES.items() if variables.get(name)
-    }
-    given.setdefault("solo_mode", not (given.get("user_llm") or given.get("user_llm_base_url")))
-    try:
-        if "user_llm_args" in given:
-            given["user_llm_args"] = json.loads(given["user_llm_args"])
-        config = TypeAdapter(Tau2EnvConfig).validate_python(given)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"TAU2_USER_LLM_ARGS is not JSON: {error}") from error
-    except ValidationError as error:
-        problems = (
-            f"{VARIABLES[problem['loc'][0]]}: {problem['msg']}" for problem in error.errors()
-        )
-        raise ValueError("; ".join(problems)) from None
+    config = _read_config(variables)
     if config.domain not in environment.DOMAINS:
         raise ValueError(
             f"TAU2_DOMAIN is {config.domain!r}, but must be one of {', '.join(environment.DOMAINS)}"
@@ -62,89 +52,106 @@ def settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
         raise ValueError(f"TAU2_TASK_ID: {error}") from None
     if config.solo_mode and not environment.playable_solo(task):
         raise ValueError(
-            f"{config.domain} task {task_id!r} has no ticket to be played solo: set TAU2_USER_LLM and TAU2_USER_LLM_API_BASE"
+            f"{config.domain} task {task_id!r} has no ticket to be played solo: "
+            "set TAU2_USER_LLM and TAU2_USER_LLM_API_BASE"
         )
     return config, task_id
 
 
+def _read_config(variables: Mapping[str, str]) -> Tau2EnvConfig:
+    fields: dict[str, Any] = {}
+    for field, name in VARIABLES.items():
+        if variables.get(name):
+            fields[field] = variables[name]
+    fields.setdefault("solo_mode", not (fields.get("user_llm") or fields.get("user_llm_base_url")))
+    try:
+        if "user_llm_args" in fields:
+            fields["user_llm_args"] = json.loads(fields["user_llm_args"])
+        return TypeAdapter(Tau2EnvConfig).validate_python(fields)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"TAU2_USER_LLM_ARGS is not JSON: {error}") from error
+    except ValidationError as error:
+        problems = []
+        for detail in error.errors():
+            field = str(detail["loc"][0])
+            problems.append(f"{VARIABLES[field]}: {detail['msg']}")
+        raise ValueError("; ".join(problems)) from None
+
+
 class Episode:
-    """A conversation that waits for its agent."""
+    """An episode that waits for its agent's turns.
+
+    The workflow runs in an asyncio task. When it asks for the agent's completion, it gets a future,
+    which the agent's next turn resolves.
+    """
 
     def __init__(self, config: Tau2EnvConfig, task_id: str):
-        self.config, self.task_id = config, task_id
+        self.config = config
+        self.task_id = task_id
         self.workflow = Tau2AgentWorkflow(asdict(config))
         self.system_prompt = ""
         self.turns = 0
+        # what the agent has not seen yet, in OpenAI's format
         self.messages: list[dict] = []
-        self._seen = 0
-        self._agent_is_to_speak = asyncio.Event()
+        # how many messages of the history the agent knows, its own included
+        self._known = 0
+        self._agent_must_speak = asyncio.Event()
         self._turn: asyncio.Future[ChatCompletion]
-        self._play: asyncio.Task | None = None
+        self._play: asyncio.Task[Tau2RunInfo] | None = None
 
     async def ready(self) -> None:
-        """Wait until the agent is to speak, or the episode is over; the first one to wait opens it.
+        """Start the episode if it is new, and wait until the agent must speak or it is over.
 
         Raises:
-            EpisodeRejected: the episode ended by no doing of the agent, e.g. the user simulator's.
+            EpisodeRejected: the episode ended, but not by the agent's doing.
         """
         if self._play is None:
-            self._play = asyncio.create_task(
-                self.workflow.play_with(self._complete, {"task_id": self.task_id})
-            )
-            self._play.add_done_callback(lambda _: self._agent_is_to_speak.set())
-        await self._agent_is_to_speak.wait()
-        if self.is_over:
+            episode = self.workflow.play_with(self._wait_for_turn, {"task_id": self.task_id})
+            self._play = asyncio.create_task(episode)
+            self._play.add_done_callback(lambda _: self._agent_must_speak.set())
+        await self._agent_must_speak.wait()
+        if self._play.done():
             self._play.result()
 
     @property
     def is_over(self) -> bool:
         return self._play is not None and self._play.done()
 
-    async def _complete(self, history: list[dict], *_: Any) -> ChatCompletion:
+    async def _wait_for_turn(self, history: list[dict], *_: Any) -> ChatCompletion:
+        """Be the agent's LLM for the workflow: the completion is the next turn from outside."""
         self.system_prompt = history[0]["content"]
-        self.messages = history[self._seen :]
+        self.messages = history[self._known :]
         self._turn = asyncio.get_running_loop().create_future()
-        self._agent_is_to_speak.set()
+        self._agent_must_speak.set()
         completion = await self._turn
-        self._seen = len(history) + 1
+        self._known = len(history) + 1
         return completion
 
     async def say(self, message: str | None, tool_calls: list[dict]) -> None:
-        """Take the agent's turn, and wait for what it leads to; a turn that comes after the deadline leads to nothing.
+        """Take a turn of the agent, and wait until the agent must speak again or it is over.
 
-        Args:
-            tool_calls: each with `id`, `name` and `arguments`, a string of JSON.
+        Each of `tool_calls` has `id`, `name` and `arguments`, a string of JSON. A turn after the
+        episode's end has no effect.
+
+        Raises:
+            EpisodeRejected: the episode ended, but not by the agent's doing.
         """
         await self.ready()
         if self.is_over:
             return
-        self._agent_is_to_speak.clear()
+        self._agent_must_speak.clear()
         self.turns += 1
-        calls = [
-            {
-                "id": call["id"],
-                "type": "function",
-                "function": {"name": call["name"], "arguments": call["arguments"]},
-            }
-            for call in tool_calls
-        ]
-        said = {"role": "assistant", "content": message, "tool_calls": calls or None}
-        finish_reason = "tool_calls" if calls else "stop"
-        self._turn.set_result(
-            ChatCompletion.model_validate(
-                {
-                    "id": f"turn-{self.turns}",
-                    "choices": [{"index": 0, "message": said, "finish_reason": finish_reason}],
-                    "created": 0,
-                    "model": "outside",
-                    "object": "chat.completion",
-                }
-            )
-        )
+        calls = [(call["id"], call["name"], call["arguments"]) for call in tool_calls]
+        entry = assistant_entry(message, calls)
+        turn = chat_completion(entry, completion_id=f"turn-{self.turns}", model="outside")
+        self._turn.set_result(turn)
         await self.ready()
 
     async def status(self) -> dict[str, Any]:
-        """`messages`, in OpenAI's format, are those that came up since the agent last spoke: at first, from the system's on."""
+        """Return what is played, how far it is, and what the agent has not seen yet.
+
+        `messages` are in OpenAI's format. Before the first turn they begin with the system prompt.
+        """
         await self.ready()
         config = self.config
         return {
@@ -159,48 +166,56 @@ class Episode:
         }
 
     async def reward(self) -> dict[str, Any]:
-        """tau2's reward, how it came about, and why the episode ended."""
+        """Return tau2's reward, how it was computed, and why the episode ended.
+
+        Raises:
+            RuntimeError: the episode is not over.
+        """
         await self.ready()
-        if not self.is_over:
+        if self._play is None or not self._play.done():
             raise RuntimeError(
                 f"the episode is not over: the agent is to speak, after {self.turns} turns"
             )
         info = self._play.result()
+        reward_info = info.simulation.reward_info
         return {
             "total_reward": info.reward,
             "done": True,
             "steps": info.steps,
             "termination": info.termination,
             "failure": info.failure,
-            "reward_info": info.simulation.reward_info.model_dump(mode="json"),
+            "reward_info": reward_info and reward_info.model_dump(mode="json"),
         }
 
 
 class Tau2Tool(Tool):
     """A tool of tau2 with the schema that tau2 gives it.
 
-    Its one content is what tau2 shows the agent, errors included. There is none where that is empty, for which the SDK has
-    no text, and there are two once the episode is over.
+    The result has one text: what tau2 shows the agent, errors included. It has none where that is
+    empty, because the SDK has no empty text. It has two when the episode is over.
     """
 
     async def run(self, arguments: dict[str, Any]) -> ToolResult:
-        id = f"call-{episode.turns}"
-        await episode.say(None, [{"id": id, "name": self.name, "arguments": json.dumps(arguments)}])
-        texts = (
-            ["The episode", "is over."]
-            if episode.is_over
-            else [message["content"] for message in episode.messages]
-        )
+        call_id = f"call-{episode.turns}"
+        call = {"id": call_id, "name": self.name, "arguments": json.dumps(arguments)}
+        await episode.say(None, [call])
+        if episode.is_over:
+            texts = ["The episode", "is over."]
+        else:
+            texts = [message["content"] for message in episode.messages]
         return ToolResult(content=[TextContent(type="text", text=text) for text in texts if text])
 
 
 try:
-    episode = Episode(*settings(os.environ))
+    episode = Episode(*read_settings(os.environ))
 except ValueError as error:
     raise SystemExit(f"tau2-env: {error}") from None
 
 server = get_function_registry().get_server()
-server.middleware.clear()  # FastMCP's own would rewrite the schemas of nested arguments
+# the SDK makes the server before it loads this file
+assert server is not None
+# FastMCP's middleware would rewrite the schemas of nested arguments
+server.middleware.clear()
 for schema in environment.agent_schemas(
     episode.config.domain, episode.config.solo_mode, episode.config.add_thinking_tool
 ):
@@ -209,14 +224,14 @@ for schema in environment.agent_schemas(
 
 @register_function
 async def tau2_get_system_prompt() -> str:
-    """tau2's own instructions and policy, in solo mode with the ticket."""
+    """Return tau2's instructions and policy; in solo mode with the ticket."""
     await episode.ready()
     return episode.system_prompt
 
 
 @register_function
 async def tau2_get_status() -> dict[str, Any]:
-    """What is played, how far it is, and what the agent has to hear: see `Episode.status`."""
+    """Return what is played and what the agent has not seen yet, see `Episode.status`."""
     return await episode.status()
 
 
@@ -224,12 +239,12 @@ async def tau2_get_status() -> dict[str, Any]:
 async def tau2_send_message(
     message: str | None = None, tool_calls: list[dict] | None = None
 ) -> dict[str, Any]:
-    """Take a turn of the agent and return the status after it: see `Episode.say`."""
+    """Take a turn of the agent, see `Episode.say`, and return the status after it."""
     await episode.say(message, tool_calls or [])
     return await episode.status()
 
 
 @register_reward
 async def tau2_reward() -> dict[str, Any]:
-    """See `Episode.reward`."""
+    """Return the reward of the episode, see `Episode.reward`."""
     return await episode.reward()
