@@ -1,14 +1,16 @@
-"""Faults of the user simulator's LLM, caused by real HTTP servers: the agent never pays for them."""
+"""Faults of the user simulator's LLM, caused by real HTTP servers: no agent pays for them."""
 
 import asyncio
-import time
+import threading
 
 import pytest
 
+from examples.tau2 import agent as agent_module
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
-from examples.tau2.episode import llm, simulation
+from examples.tau2.episode import llm, outage, participants
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from tests.scripted import LLMServer, in_turn, say
+from tests.waiting import Deadline
 
 TASK = {"task_id": "create_task_1"}
 
@@ -74,12 +76,13 @@ def test_an_empty_answer_at_temperature_0_is_not_asked_for_again_at_temperature_
 
 
 def test_a_user_llm_that_hangs_is_asked_again():
-    answers = in_turn((2.0, say("late")), (0.0, say("Hello")), (0.0, say("###STOP###")))
+    is_over = threading.Event()
 
     def answer(request):
-        delay, completion = answers(request)
-        time.sleep(delay)
-        return completion
+        if len(user.requests) == 1:
+            is_over.wait()
+        is_first_turn = len(request["messages"]) == 2
+        return say("Hello") if is_first_turn else say("###STOP###")
 
     with LLMServer(answer) as user, LLMServer(in_turn(say("All done."))) as agent:
         config = {
@@ -89,6 +92,7 @@ def test_a_user_llm_that_hangs_is_asked_again():
             "user_llm_args": {"timeout": 0.5},
         }
         info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
+        is_over.set()
     assert info.simulation.messages[1].content == "Hello" and info.user_lost_seconds > 0.5
 
 
@@ -121,41 +125,49 @@ def test_arguments_of_the_users_calls_reach_the_server():
     assert agent.requests[0]["top_p"] == 0.5
 
 
-def test_a_user_llm_that_stays_down_rejects_the_episode_at_its_deadline():
-    with pytest.raises(EpisodeRejected, match="user simulator used up the episode's deadline"):
-        asyncio.run(
-            Tau2AgentWorkflow(
-                {
-                    "domain": "mock",
-                    "user_llm": "u",
-                    "user_llm_base_url": "http://127.0.0.1:9/v1",
-                    "timeout": 1.5,
-                }
-            ).play(TASK, "http://127.0.0.1:9", "key")
-        )
+def test_a_user_llm_that_stays_down_rejects_the_episode_at_its_deadline(monkeypatch):
+    deadline = Deadline(monkeypatch, agent_module, 60.0)
+
+    def answer(_request):
+        if len(user.requests) == 3:
+            deadline.passes()
+
+    with LLMServer(answer) as user:
+        config = {
+            "domain": "mock",
+            "user_llm": "u",
+            "user_llm_base_url": user.base_url,
+            "timeout": 60.0,
+        }
+        play = Tau2AgentWorkflow(config).play(TASK, "http://127.0.0.1:9", "key")
+        with pytest.raises(EpisodeRejected, match="user simulator used up the episode's deadline"):
+            asyncio.run(play)
 
 
 def test_a_user_llm_that_refuses_rejects_the_episode_at_once():
-    start = time.monotonic()
-    with pytest.raises(llm.UserSimulatorError, match="401"):
-        talk([(401, {"error": {"message": "bad key"}})])
-    assert time.monotonic() - start < 30
+    refusal = (401, {"error": {"message": "bad key"}})
+    with LLMServer(in_turn(refusal)) as user:
+        config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url}
+        play = Tau2AgentWorkflow(config).play(TASK, "http://127.0.0.1:9", "key")
+        with pytest.raises(llm.UserSimulatorError, match="401"):
+            asyncio.run(play)
+        assert len(user.requests) == 1
 
 
 def test_an_outage_of_the_user_llm_is_two_lines_in_the_log(logged, monkeypatch):
-    monkeypatch.setattr(simulation, "user_outage", llm.Outage())
-    monkeypatch.setattr(llm, "HICCUP", 0.0)
-    with logged(llm) as lines:
+    monkeypatch.setattr(participants, "user_outage", outage.Outage())
+    monkeypatch.setattr(outage, "SHORTEST_LOGGED_OUTAGE", 0.0)
+    with logged(outage) as lines:
         talk([None] * 4 + [say("Hello"), say("###STOP###")])
     assert len(lines) == 2 and "4 failed calls" in lines[1]
 
 
 def test_calls_that_fail_now_and_then_are_one_line_a_minute(logged):
-    outage = llm.Outage()
-    with logged(llm) as lines:
+    calls = outage.Outage()
+    with logged(outage) as lines:
         for _ in range(1000):
-            outage.failed(llm.UnusableAnswer("empty"))
-            outage.recovered()
+            calls.failed(llm.UnusableAnswer("empty"))
+            calls.recovered()
     assert len(lines) == 1 and "UnusableAnswer: empty" in lines[0]
 
 
@@ -189,17 +201,21 @@ def test_keys_come_from_the_environment_and_go_nowhere_else(monkeypatch, tmp_pat
     assert len(written) == 2 and not any("secret" in text for text in written)
 
 
-def test_a_hiccup_of_the_user_does_not_excuse_a_slow_agent():
-    def slow(request):
-        time.sleep(0 if len(request["messages"]) < 5 else 9)
+def test_a_hiccup_of_the_user_does_not_excuse_a_slow_agent(monkeypatch):
+    deadline = Deadline(monkeypatch, agent_module, 600.0)
+
+    def answer(request):
+        if len(request["messages"]) >= 5:
+            deadline.passes()
         return say("Well.")
 
-    with LLMServer(slow) as agent, LLMServer(in_turn((429, {}), say("Hello"), say("And?"))) as user:
+    user_answers = in_turn((429, {}), say("Hello"), say("And?"))
+    with LLMServer(answer) as agent, LLMServer(user_answers) as user:
         config = {
             "domain": "mock",
             "user_llm": "u",
             "user_llm_base_url": user.base_url,
-            "timeout": 8.0,
+            "timeout": 600.0,
         }
         info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
     assert (info.reward, info.termination) == (0.0, "timeout") and info.user_lost_seconds > 0

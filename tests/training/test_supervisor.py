@@ -5,21 +5,37 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
 
-# a run that starts a daemon (a session of its own, deaf to SIGTERM, orphaned at once) and then does what it is told
+from tests.waiting import until
+
+pytestmark = pytest.mark.processes
+
+# A run that starts a daemon and then does what it is told. The daemon has a session of its own,
+# ignores SIGTERM, and is an orphan from the beginning.
 RUN = """
 import os, signal, subprocess, sys, time
 from examples.tau2.training.supervisor import supervise
 
-DAEMON = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+DAEMON = '''
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(3600)
+'''
+STARTER = '''
+import subprocess, sys
+words = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
+daemon = subprocess.Popen(words, start_new_session=True, stdout=subprocess.PIPE)
+daemon.stdout.readline()
+'''
 
 def run(set_deadline):
-    starter = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {DAEMON!r}, sys.argv[1]], start_new_session=True)"
-    subprocess.run([sys.executable, "-c", starter, sys.argv[1]])
-    time.sleep(1)
+    subprocess.run([sys.executable, "-c", STARTER, DAEMON, sys.argv[1]])
     print("running", flush=True)
     ACTION
 
@@ -28,23 +44,26 @@ sys.exit(supervise(run))
 
 
 def heed_signals() -> None:
-    """What ran these tests may ignore some (nohup, a background job), and its children would inherit that."""
+    """What runs these tests may ignore some (nohup, a background job), as its children would."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
-def start(action: str, marker: str) -> subprocess.Popen:
+@contextmanager
+def running(action: str, marker: str) -> Iterator[subprocess.Popen]:
+    """A supervised run whose daemon is there; it ends with the block."""
     script = RUN.replace("ACTION", action)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", script, marker],
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=heed_signals,
-    )
-    while process.stdout.readline().strip() != "running":
-        assert process.poll() is None
-    assert alive(marker)
-    return process
+    ) as process:
+        try:
+            assert process.stdout.readline() == "running\n"
+            yield process
+        finally:
+            process.terminate()
 
 
 def alive(marker: str) -> list[psutil.Process]:
@@ -62,23 +81,24 @@ def alive(marker: str) -> list[psutil.Process]:
         ("return 2", 2),
         ("raise RuntimeError('a worker failed')", 1),
         ("os.kill(os.getpid(), signal.SIGKILL)", 137),
-        ("set_deadline(0.5); time.sleep(600)", 124),
+        ("set_deadline(0.5); time.sleep(3600)", 124),
     ],
     ids=["done", "refused", "failed", "killed", "deadline"],
 )
 def test_nothing_is_left_behind(action, status):
     marker = f"marker-{time.time_ns()}"
-    assert start(action, marker).wait(60) == status
-    assert not alive(marker)
+    with running(action, marker) as process:
+        assert process.wait() == status
+        assert not alive(marker)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_is_left_behind_after_a_signal(number):
     marker = f"marker-{time.time_ns()}"
-    process = start("time.sleep(600)", marker)
-    process.send_signal(number)
-    assert process.wait(60) == (-9 if number == signal.SIGKILL else 128 + number)
-    deadline = time.monotonic() + 20  # after a SIGKILL the run cleans up alone
-    while alive(marker) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not alive(marker)
+    with running("time.sleep(3600)", marker) as process:
+        assert alive(marker)
+        process.send_signal(number)
+        assert process.wait() == (-9 if number == signal.SIGKILL else 128 + number)
+        # after a SIGKILL the run cleans up alone
+        until(lambda: number != signal.SIGKILL or not alive(marker))
+        assert not alive(marker)
