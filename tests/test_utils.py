@@ -1,4 +1,4 @@
-"""The options of the specification, what follows from them, and what importing them leaves alone."""
+"""The options of the specification, what follows from them, and that an import changes nothing."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ import litellm
 import pytest
 import tau2.utils.llm_utils
 
-from examples.tau2.utils import Tau2EnvConfig, Tau2PPOConfig
+from examples.tau2.utils import Tau2EnvConfig, Tau2PPOConfig, silence_costs
 
 
 def test_defaults_are_the_specified():
@@ -35,7 +35,11 @@ def test_turn_discount_reaches_areals_proxy(discount):
     assert config.rollout.agent.turn_discount == discount
 
 
-def test_cost_is_silent_and_zero_for_self_hosted_models(capfd):
+def test_cost_is_silent_and_zero_for_self_hosted_models(capfd, monkeypatch):
+    monkeypatch.setattr(
+        tau2.utils.llm_utils, "get_response_cost", tau2.utils.llm_utils.get_response_cost
+    )
+    silence_costs()
     for model in ("self-hosted-Qwen2.5-72B", "openai/some-model", None):
         response = litellm.ModelResponse(
             model=model, usage={"prompt_tokens": 10, "completion_tokens": 10}
@@ -57,7 +61,11 @@ def state():
     return {
         "root": [root.level, len(root.handlers), root.disabled],
         "loguru": [list(loguru.logger._core.handlers), repr(loguru.logger._core.activation_list)],
-        "litellm": {k: repr(v) for k, v in vars(litellm).items() if isinstance(v, (bool, int, str, list)) and k[:2] != "__"},
+        "litellm": {
+            name: repr(value)
+            for name, value in vars(litellm).items()
+            if isinstance(value, (bool, int, str, list)) and not name.startswith("__")
+        },
         "openai": [openai.api_key, openai.base_url, openai.max_retries],
         "environment": dict(os.environ),
         "path": sys.path,
@@ -75,3 +83,41 @@ def test_importing_changes_nothing_else():
     ).stdout
     before, after = json.loads(output.splitlines()[-1])
     assert before == after
+
+
+ATTRIBUTES = """
+import importlib, pkgutil
+import areal.trainer.rl_trainer, areal.trainer.sft_trainer, areal.utils.recover
+import areal.infra.rpc.guard.engine_blueprint
+import tau2.utils.llm_utils
+import examples.tau2.training as training
+
+PATCHED = [
+    areal.trainer.rl_trainer,
+    areal.trainer.sft_trainer,
+    areal.utils.recover,
+    areal.infra.rpc.guard.engine_blueprint,
+    tau2.utils.llm_utils,
+]
+before = [dict(vars(module)) for module in PATCHED]
+
+names = ["examples.tau2.utils", "examples.tau2.agent", "examples.tau2.train", "examples.tau2.sft"]
+for module in pkgutil.walk_packages(training.__path__, training.__name__ + "."):
+    # no Megatron is installed where there is no GPU
+    if not module.name.endswith(".megatron"):
+        names.append(module.name)
+for name in names:
+    importlib.import_module(name)
+
+for module, attributes in zip(PATCHED, before):
+    for name, value in attributes.items():
+        assert vars(module)[name] is value, (module, name)
+print(len(names), "modules imported")
+"""
+
+
+def test_no_import_changes_areal_or_tau2():
+    output = subprocess.run(
+        [sys.executable, "-c", ATTRIBUTES], capture_output=True, text=True, check=True
+    ).stdout
+    assert int(output.splitlines()[-1].split()[0]) > 20

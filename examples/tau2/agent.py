@@ -1,25 +1,27 @@
-"""One episode: a tau2 task is played by the agent behind an OpenAI-compatible endpoint, evaluated, and recorded.
+"""One episode: the agent plays a tau2 task, tau2 evaluates it, and the rewards are returned.
 
-`Tau2AgentWorkflow.run` returns the rewards by completion id, which is what AReaL trains on. It raises `EpisodeRejected`
-where the episode says nothing about the agent. Without AReaL the same workflow evaluates and debugs.
+`Tau2AgentWorkflow.run` plays one episode: it looks up the task (data/tasks.py), has the agent
+behind an OpenAI-compatible endpoint converse with tau2's user simulator and tools
+(episode/simulation.py), has tau2 evaluate the conversation (episode/reward.py), and returns the
+rewards by completion id, which is what AReaL trains on. It raises `EpisodeRejected` where the
+episode says nothing about the agent. The same workflow evaluates and debugs, without AReaL.
 """
 
 import asyncio
 import logging
-import sys
-from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, Protocol
 
 import httpx
 
 from examples.tau2 import quiet_tau2
-from examples.tau2.data import tasks
 from examples.tau2.data.dataset import TaskFilter, task_rows
+from examples.tau2.data.tasks import TaskRow, find_task_row, task_label
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.llm import (
@@ -27,9 +29,11 @@ from examples.tau2.episode.llm import (
     agent_llm,
     describe_error,
     shared_client,
+    silence_costs,
     ssl_context,
     user_llm,
 )
+from examples.tau2.episode.participants import User
 from examples.tau2.episode.reward import (
     completion_rewards,
     evaluate_episode,
@@ -41,9 +45,58 @@ from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
 
 logger = logging.getLogger(__name__)
 
+# folders of trajectories whose loss was logged; a training framework may make a workflow for
+# every group, so that the process remembers them
+_failed_dirs: set[Path] = set()
+# One thread writes all trajectories. Of several, each may in turn keep the event loop waiting for
+# Python's lock, for 5 ms.
+_writer = ThreadPoolExecutor(1, "trajectories")
+
 
 class EpisodeRejected(RuntimeError):
     """The episode ended by no doing of the agent; the message names the task and the cause."""
+
+
+@dataclass(frozen=True)
+class RolloutContext:
+    """What an episode is played for.
+
+    `group` is the number of its group, and `weight_version` the number of weight updates before
+    it; both are None outside training.
+    """
+
+    is_eval: bool = False
+    group: int | None = None
+    weight_version: int | None = None
+
+
+class RolloutTracker(Protocol):
+    """What a training framework tells an episode, and is told of it."""
+
+    def context(self) -> RolloutContext:
+        """Return what the current episode is played for."""
+        ...
+
+    def record(self, statistics: dict[str, float]) -> None:
+        """Take the numbers of an episode."""
+        ...
+
+    def remember_reward(self, reward: float) -> None:
+        """Take the reward of an episode, by which groups are filtered."""
+        ...
+
+
+class NoTracker:
+    """The tracker of an episode outside training."""
+
+    def context(self) -> RolloutContext:
+        return RolloutContext()
+
+    def record(self, statistics: dict[str, float]) -> None:
+        pass
+
+    def remember_reward(self, reward: float) -> None:
+        pass
 
 
 class Tau2AgentWorkflow:
@@ -51,11 +104,15 @@ class Tau2AgentWorkflow:
 
     Args:
         econfig: fields of `Tau2EnvConfig`.
-        gen_args: arguments of each chat completion of the agent, e.g. temperature, top_p, max_completion_tokens.
+        gen_args: arguments of each chat completion of the agent, e.g. temperature, top_p,
+            max_completion_tokens.
         output_dir: where trajectories go; None writes none.
         model: name of the agent's model; AReaL's proxy ignores it.
-        datasets: (path, fields of `TaskFilter`) of each data set that will be played, to be read now and not while episodes
-            are under way; none: tau2's tasks of the domain.
+        datasets: (path, fields of `TaskFilter`) of each data set that will be played. They are
+            read now, and not while episodes are under way. Without any, tau2's tasks of the
+            domain are read.
+        tracker: what records episodes for training, or the import path of its class, since a
+            training framework hands plain data to its workers; None records nothing.
 
     Raises:
         OSError, ValueError: a data set cannot be read, or has tasks that cannot be played.
@@ -68,20 +125,23 @@ class Tau2AgentWorkflow:
         output_dir: str | None = None,
         model: str = "default",
         datasets: Iterable[tuple[str, dict[str, Any]]] = (),
+        tracker: str | RolloutTracker | None = None,
     ):
         quiet_tau2()
+        silence_costs()
         self.econfig = Tau2EnvConfig(**econfig)
         self.gen_args = gen_args or {}
-        self.output_dir = output_dir and Path(output_dir)
+        self.output_dir = Path(output_dir) if output_dir else None
         self.model = model
+        self.tracker = make_tracker(tracker)
         self.user_llm = None
         if not self.econfig.solo_mode:
             self.user_llm = user_llm(
                 self.econfig.user_llm, self.econfig.user_llm_base_url, self.econfig.user_llm_args
             )
-        chosen = tuple((path, TaskFilter(**fields)) for path, fields in datasets)
+        filters = tuple((path, TaskFilter(**fields)) for path, fields in datasets)
         _prepare(
-            self.econfig.domain, self.econfig.solo_mode, self.econfig.add_thinking_tool, chosen
+            self.econfig.domain, self.econfig.solo_mode, self.econfig.add_thinking_tool, filters
         )
         ssl_context()
 
@@ -93,66 +153,107 @@ class Tau2AgentWorkflow:
         http_client: httpx.AsyncClient | None = None,
         **_: Any,
     ) -> dict[str, float]:
-        """Play the task of a data set's row (see `tasks.find`) and return the rewards of the episode by completion id.
+        """Play the task of a data set's row, and return the episode's rewards by completion id.
 
-        Without `base_url` and `api_key`, openai's environment variables decide.
+        `data` is a row as `find_task_row` takes it. Without `base_url` and `api_key`, openai's
+        environment variables decide.
 
         Raises:
-            EpisodeRejected: see the class.
+            EpisodeRejected: the episode says nothing about the agent.
         """
         try:
             info = await self.play(data, base_url, api_key, http_client)
         except Exception as error:
-            track({"episode/rejected": 1.0})
+            self.tracker.record({"episode/rejected": 1.0})
             cause = str(error) if isinstance(error, EpisodeRejected) else describe_error(error)
-            raise EpisodeRejected(
-                f"{tasks.task_label(data, self.econfig.domain)}: {cause}"
-            ) from error
-        track({"episode/rejected": 0.0, **info.statistics()})
-        remember_reward(
+            task = task_label(data, self.econfig.domain)
+            raise EpisodeRejected(f"{task}: {cause}") from error
+        self.tracker.record({"episode/rejected": 0.0, **info.statistics()})
+        self.tracker.remember_reward(
             shaped_reward(info.reward, info.actions_matched, self.econfig.action_reward)
         )
         await self._write(info)
         return info.rewards
 
     async def play(
-        self, data: dict[str, Any], base_url=None, api_key=None, http_client=None
+        self,
+        data: dict[str, Any],
+        base_url: str | None = None,
+        api_key: str | None = None,
+        http_client: httpx.AsyncClient | None = None,
     ) -> Tau2RunInfo:
-        """The episode behind `run`, whose arguments it takes."""
+        """Play the episode behind `run`, whose arguments this takes."""
         client = await shared_client(base_url, api_key, http_client)
         return await self.play_with(agent_llm(client, self.model, self.gen_args), data)
 
     async def play_with(self, llm: CallLLM, data: dict[str, Any]) -> Tau2RunInfo:
-        """The episode with the agent's completions from `llm`."""
-        row = tasks.find_task_row(data, self.econfig.domain)
-        config, task = replace(self.econfig, domain=row.domain), row.task
-        episode = AsyncOrchestrator(config, task, llm, self.user_llm, row.db_path)
+        """Play the episode with the agent's completions from `llm`."""
+        row = find_task_row(data, self.econfig.domain)
+        config = replace(self.econfig, domain=row.domain)
+        episode = AsyncOrchestrator(config, row.task, llm, self.user_llm, row.db_path)
+        await self._converse(episode)
+        if not episode.agent.turns:
+            reason = episode.termination_reason
+            cause = episode.failure or (reason and reason.value)
+            raise EpisodeRejected(
+                f"{cause} before the agent's first completion: nothing to train on"
+            )
+        # the evaluation replays the episode: let other episodes go first
+        await asyncio.sleep(0)
+        return self._evaluated(episode, config, row)
+
+    async def _converse(self, episode: AsyncOrchestrator) -> None:
+        """Play the conversation up to the episode's deadline."""
+        deadline = asyncio.timeout(self.econfig.timeout)
         try:
-            async with asyncio.timeout(config.timeout) as deadline:
+            async with deadline:
                 await episode.converse()
         except TimeoutError:
             if not deadline.expired():
                 raise
-            self._at_deadline(episode)
-        if not episode.agent.turns:
-            cause = episode.failure or episode.termination_reason.value
+            self._end_at_deadline(episode)
+
+    def _end_at_deadline(self, episode: AsyncOrchestrator) -> None:
+        """End an episode whose time is up, by the fault of the agent.
+
+        Raises:
+            EpisodeRejected: the user simulator took the time, or the config rejects the episode.
+        """
+        timeout, user = self.econfig.timeout, episode.user
+        # a failing user simulator's time is not the agent's, but a short failure excuses nothing
+        if isinstance(user, User) and (user.is_thinking or user.lost_seconds > timeout / 10):
+            cause = describe_error(user.last_error) if user.last_error else "it was slow"
             raise EpisodeRejected(
-                f"{cause} before the agent's first completion: nothing to train on"
+                f"the user simulator used up the episode's deadline of {timeout:g} s ({cause})"
             )
-        await asyncio.sleep(0)  # other episodes first: the evaluation replays this one
+        if self.econfig.reject_on_timeout:
+            raise EpisodeRejected(f"not finished within the deadline of {timeout:g} s")
+        episode.fail("timeout")
+
+    def _evaluated(
+        self, episode: AsyncOrchestrator, config: Tau2EnvConfig, row: TaskRow
+    ) -> Tau2RunInfo:
+        """Have tau2 evaluate an episode that has ended, and return all that is known of it."""
         simulation = episode.simulation_run()
-        simulation.reward_info = evaluate_episode(
-            simulation, task, config.domain, config.solo_mode, config.add_thinking_tool, row.db_path
+        reward_info = evaluate_episode(
+            simulation,
+            row.task,
+            config.domain,
+            config.solo_mode,
+            config.add_thinking_tool,
+            row.db_path,
         )
-        user, reward = episode.user, float(simulation.reward_info.reward)
-        matched = matched_actions(task, simulation.messages)
-        is_eval, group, version = _training_context()
+        simulation.reward_info = reward_info
+        reward = float(reward_info.reward)
+        matched = matched_actions(row.task, simulation.messages)
+        user = episode.user if isinstance(episode.user, User) else None
+        context = self.tracker.context()
         return Tau2RunInfo(
             domain=config.domain,
-            task_id=task.id,
+            task_id=row.task.id,
             solo_mode=config.solo_mode,
-            is_eval=is_eval,
-            weight_version=version,
+            is_eval=context.is_eval,
+            weight_version=context.weight_version,
             reward=reward,
             rewards=completion_rewards(
                 episode.agent.turns,
@@ -164,101 +265,57 @@ class Tau2AgentWorkflow:
             failure=episode.failure,
             steps=episode.step_count,
             turns=episode.agent.turns,
-            user_prompt_tokens=getattr(user, "prompt_tokens", 0),
-            user_completion_tokens=getattr(user, "completion_tokens", 0),
-            user_seconds=getattr(user, "seconds", 0.0),
-            user_lost_seconds=getattr(user, "lost_seconds", 0.0),
+            user_prompt_tokens=user.prompt_tokens if user else 0,
+            user_completion_tokens=user.completion_tokens if user else 0,
+            user_seconds=user.seconds if user else 0.0,
+            user_lost_seconds=user.lost_seconds if user else 0.0,
             simulation=simulation,
             add_thinking_tool=config.add_thinking_tool,
             actions_matched=sum(matched.values()),
-            group=group,
+            group=context.group,
         )
-
-    def _at_deadline(self, episode: AsyncOrchestrator) -> None:
-        timeout, user = self.econfig.timeout, episode.user
-        # the time that a failing user simulator took is not the agent's; a hiccup of it excuses nothing
-        if not self.econfig.solo_mode and (user.is_thinking or user.lost_seconds > timeout / 10):
-            cause = describe_error(user.last_error) if user.last_error else "it was slow"
-            raise EpisodeRejected(
-                f"the user simulator used up the episode's deadline of {timeout:g} s ({cause})"
-            )
-        if self.econfig.reject_on_timeout:
-            raise EpisodeRejected(f"not finished within the deadline of {timeout:g} s")
-        episode.fail("timeout")
 
     async def _write(self, info: Tau2RunInfo) -> None:
         if self.output_dir is None:
             return
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().run_in_executor(
-                _writer, write_trajectory, info, self.output_dir
-            )
-        except Exception as error:  # whatever is wrong with a file, the episode is good
+            await loop.run_in_executor(_writer, write_trajectory, info, self.output_dir)
+        except Exception as error:
+            # the episode is good without its file
             if self.output_dir not in _failed_dirs:
                 _failed_dirs.add(self.output_dir)
-                logger.warning(
-                    "trajectories under %s are lost: %s", self.output_dir, describe_error(error)
-                )
+                cause = describe_error(error)
+                logger.warning("trajectories under %s are lost: %s", self.output_dir, cause)
+
+
+def make_tracker(tracker: str | RolloutTracker | None) -> RolloutTracker:
+    """Return the tracker of this import path, or the object itself; None is a tracker of nothing.
+
+    Raises:
+        ImportError, AttributeError, ValueError: the path cannot be imported.
+    """
+    if tracker is None:
+        return NoTracker()
+    return resolve_name(tracker)() if isinstance(tracker, str) else tracker
 
 
 @cache
 def _prepare(
     domain: str, solo_mode: bool, thinking_tool: bool, datasets: tuple[tuple[str, TaskFilter], ...]
 ) -> None:
-    """Read and make what episodes share: once per process, though AReaL makes a new workflow for every group."""
-    rows = [
-        tasks.find_task_row(data, domain)
-        for path, chosen in datasets
-        for data in task_rows(domain, path, solo_mode, chosen)
-    ]
+    """Read and make what episodes share.
+
+    This is done once per process, though AReaL makes a new workflow for every group.
+    """
+    rows: list[TaskRow] = []
+    for path, task_filter in datasets:
+        for data in task_rows(domain, path, solo_mode, task_filter):
+            rows.append(find_task_row(data, domain))
+    databases: set[tuple[str, str | None]] = {(row.domain, row.db_path) for row in rows}
     if not rows:
         environment.load_tasks(domain)
-    for played_on, db_path in {(row.domain, row.db_path) for row in rows} or {(domain, None)}:
-        environment.make_environment(played_on, solo_mode, thinking_tool, db_path)
-        environment.agent_schemas(played_on, solo_mode, thinking_tool)
-
-
-def has_mixed_rewards(trajectory: dict[str, Any]) -> bool:
-    """AReaL's `dynamic_filter_fn`: accept a group unless all its episodes got the same reward, which teaches GRPO nothing.
-
-    AReaL hands over the tensors of the group's interactions, after penalties and turn discounts and without episode
-    boundaries; what counts are tau2's rewards of the episodes, which `run` has remembered under the group's task id.
-    """
-    rewards = _rewards.pop(_areal("infra.workflow_context").get().task_id, [])
-    return len(set(rewards)) > 1
-
-
-# of this process: AReaL makes a new workflow for every group
-_failed_dirs: set[Path] = set()
-# one thread: of several, each in turn may keep the event loop waiting for Python's lock, for 5 ms
-_writer = ThreadPoolExecutor(1, "trajectories")
-_rewards: OrderedDict[int, list[float]] = OrderedDict()  # by AReaL's task id, one per group
-
-
-def remember_reward(reward: float) -> None:
-    """Tell `has_mixed_rewards` the reward of an episode of the group that AReaL is playing."""
-    context = _areal("infra.workflow_context")
-    if context and not context.get().is_eval and (task_id := context.get().task_id) is not None:
-        _rewards.setdefault(task_id, []).append(reward)
-    while len(_rewards) > 10_000:  # groups that AReaL rejected, or never filters
-        _rewards.popitem(last=False)
-
-
-def _areal(module: str):
-    """A module of AReaL if this process runs under AReaL."""
-    return sys.modules.get(f"areal.{module}")
-
-
-def _training_context() -> tuple[bool, int | None, int | None]:
-    """Whether this is an evaluation, the group's number, and the version of the weights that AReaL's rollout engine serves."""
-    context, worker = _areal("infra.workflow_context"), _areal("infra.rpc.guard.engine_blueprint")
-    is_eval, group = (context.get().is_eval, context.get().task_id) if context else (False, None)
-    engines = list(worker._engines.values()) if worker else []
-    return is_eval, group, max((engine.get_version() for engine in engines), default=None)
-
-
-def track(statistics: dict[str, float]) -> None:
-    """Add an episode's numbers to AReaL's statistics, if this process runs under AReaL."""
-    tracker, context = _areal("utils.stats_tracker"), _areal("infra.workflow_context")
-    if tracker and context:
-        tracker.get(context.stat_scope()).scalar(**statistics)
+        databases = {(domain, None)}
+    for database_domain, db_path in databases:
+        environment.make_environment(database_domain, solo_mode, thinking_tool, db_path)
+        environment.agent_schemas(database_domain, solo_mode, thinking_tool)

@@ -1,28 +1,25 @@
-"""What training adds to AReaL's configs, `Tau2PPOConfig` and `Tau2SFTConfig`; and tau2's cost calculation made silent for
-self-hosted models."""
+"""The configs of a run: AReaL's `PPOConfig` and `SFTConfig`, and what this project adds."""
 
 from dataclasses import dataclass, field
 
-import tau2.utils.llm_utils
 from areal.api.cli_args import PPOConfig, SFTConfig
 
 from examples.tau2.episode.config import Tau2EnvConfig
-from examples.tau2.episode.llm import response_cost
+from examples.tau2.episode.llm import silence_costs
 from examples.tau2.episode.trajectory import Tau2RunInfo
 
-__all__ = ["Tau2EnvConfig", "Tau2PPOConfig", "Tau2RunInfo", "Tau2SFTConfig"]
-
-tau2.utils.llm_utils.get_response_cost = response_cost
+__all__ = ["Tau2EnvConfig", "Tau2PPOConfig", "Tau2RunInfo", "Tau2SFTConfig", "silence_costs"]
 
 
 @dataclass
 class RunConfig:
-    """How a run of either kind presents itself."""
+    """What every run has: how it presents itself, and how long it may take."""
 
     quiet: bool = field(
         default=False,
         metadata={
-            "help": "Send the output of AReaL and its workers to console.log; the terminal gets a line per step."
+            "help": "Send the output of AReaL and its workers to console.log; the terminal gets "
+            "a line per step."
         },
     )
     run_timeout: float | None = field(
@@ -40,14 +37,15 @@ class Tau2SFTConfig(RunConfig, SFTConfig):
 
 @dataclass
 class Tau2PPOConfig(RunConfig, PPOConfig):
-    """AReaL's `PPOConfig` with the tau2 environment beside it."""
+    """AReaL's `PPOConfig` with the tau2 environment."""
 
     econfig: Tau2EnvConfig = field(default_factory=Tau2EnvConfig)
     reward_fn_path: str | None = field(
         default=None,
         metadata={
-            "help": "Import path of an async function that plays the episode of a row and returns its reward, instead of "
-            "Tau2AgentWorkflow: aenv.examples.tau2_rl.agent.run_agent_return_reward plays it in AEnvironment."
+            "help": "Import path of an async function that plays the episode of a row and returns "
+            "its reward, instead of Tau2AgentWorkflow: "
+            "aenv.examples.tau2_rl.agent.run_agent_return_reward plays it in AEnvironment."
         },
     )
     group_filter: bool = field(
@@ -59,6 +57,6 @@ class Tau2PPOConfig(RunConfig, PPOConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        # AReaL's proxy applies the discount; 1.0 is its default, so econfig.turn_discount decides.
+        # AReaL's proxy applies the discount; 1.0 is its default, so econfig.turn_discount decides
         if self.rollout.agent.turn_discount == 1.0:
             self.rollout.agent.turn_discount = self.econfig.turn_discount

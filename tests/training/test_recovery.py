@@ -1,4 +1,4 @@
-"""Checkpoints to go on from, and the order of tasks: without AReaL's engines, but with its handler of checkpoints."""
+"""Checkpoints by AReaL's own handler, and the order of tasks in a resumed run."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ from areal.api import FinetuneSpec, StepInfo
 from areal.api.cli_args import RecoverConfig
 
 from examples.tau2.training.recovery import (
-    WHOLE,
+    FILE_LIST,
     Checkpoints,
     ResumableDataLoader,
-    contents,
-    damage,
+    file_digests,
+    find_damage,
     forget_later_episodes,
 )
 
@@ -133,9 +133,9 @@ def damages():
         return next(folder.rglob("weights"))
 
     return {
-        "unfinished": lambda folder: (folder / WHOLE).unlink(),
-        "half a list": lambda folder: (folder / WHOLE).write_text(
-            (folder / WHOLE).read_text()[:20]
+        "unfinished": lambda folder: (folder / FILE_LIST).unlink(),
+        "half a list": lambda folder: (folder / FILE_LIST).write_text(
+            (folder / FILE_LIST).read_text()[:20]
         ),
         "cut": lambda folder: weights(folder).write_text("3" * 100),
         "zeros": lambda folder: weights(folder).write_bytes(bytes(1000)),
@@ -151,7 +151,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_message(tmp_path, how):
     for step in (2, 3):
         save(checkpoints(tmp_path), step)
     newest = checkpoints(tmp_path).root / "step3"
-    assert damage(newest) == ""
+    assert find_damage(newest) == ""
     damages()[how](newest)
     handler = checkpoints(tmp_path)
     assert load(handler) == 2
@@ -192,11 +192,11 @@ def test_damage_within_large_files_is_found(tmp_path, size, where):
     path = tmp_path / "weights"
     with path.open("wb") as file:
         file.truncate(size)
-    before = contents(tmp_path)
+    before = file_digests(tmp_path)
     with path.open("r+b") as file:
         file.seek(where)
         file.write(b"!")
-    assert contents(tmp_path) != before
+    assert file_digests(tmp_path) != before
 
 
 def test_a_checkpoint_that_cannot_be_saved_costs_nothing_but_itself(tmp_path):

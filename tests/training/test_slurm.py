@@ -1,38 +1,24 @@
-"""Workers on a real Slurm cluster of this machine: their jobs are watched, and end with the trainer."""
+"""Workers on a real Slurm cluster of this machine: jobs are watched, and end with the trainer."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import pytest
-
-from examples.tau2.training.slurm import SlurmWorkers
-from tests.slurm_cluster import ask, cluster, missing
-from tests.stack import ROOT
-
-TRAINER = """
-import os, sys, time
-from pathlib import Path
 from areal.api.cli_args import load_expr_config
 from areal.api.scheduler_api import Job
+
 from examples.tau2.training.slurm import SlurmWorkers
 from examples.tau2.training.supervisor import supervise
 from examples.tau2.utils import Tau2PPOConfig
-
-def run(_):
-    config, _ = load_expr_config(sys.argv[2:], Tau2PPOConfig)
-    workers, end = SlurmWorkers(config), Path(sys.argv[1])
-    workers.create_workers(Job(role="rollout", replicas=1, tasks=list(config.rollout.scheduling_spec)))
-    while not end.exists():
-        print(workers.lost(), flush=True)
-        time.sleep(0.2)
-    exec(end.read_text())
-    return 0
-
-sys.exit(supervise(run))
-"""
+from tests.slurm_cluster import ask, cluster, missing
+from tests.stack import ROOT
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -44,25 +30,63 @@ def slurm(tmp_path_factory):
         yield {**os.environ, **variables}
 
 
+@pytest.fixture(scope="module")
+def fork_server():
+    """It makes trainers, and imports AReaL once for all of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 @pytest.fixture
-def trainer(slurm, tmp_path):
-    """A process with a job, after the job has begun to run."""
-    options = (
-        *(
-            "--config",
-            f"{ROOT}/examples/tau2/config_cpu.yaml",
-            f"cluster.fileroot={tmp_path}",
-            "trial_name=trial",
-        ),
-        *("scheduler.type=slurm", "experiment_name=test"),
-    )
-    words = [sys.executable, "-c", TRAINER, str(tmp_path / "end"), *options]
-    with subprocess.Popen(words, cwd=ROOT, env=slurm, stdout=subprocess.PIPE, text=True) as process:
-        assert "None\n" in process.stdout
+def trainer(slurm, fork_server, tmp_path) -> Iterator[BaseProcess]:
+    """A process with a job, after the job has begun to run.
+
+    It prints to `tmp_path / "printed"`, and ends by the code in `tmp_path / "end"`.
+    """
+    process = fork_server.Process(target=train, args=(tmp_path, slurm))
+    process.start()
+    try:
+        until(lambda: "None" in printed_lines(tmp_path) or not process.is_alive())
+        assert process.is_alive()
         until(lambda: states(slurm) == ["RUNNING"])
         yield process
+    finally:
         process.kill()
+        process.join()
     until(lambda: states(slurm) == [])
+
+
+def train(folder: Path, variables: dict[str, str]) -> None:
+    """Be a trainer that starts workers and watches them."""
+    os.environ.update(variables)
+    # what runs these tests may ignore it, as a job in the background does
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    output = os.open(folder / "printed", os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, sys.stdout.fileno())
+    options = [
+        *("--config", f"{ROOT}/examples/tau2/config_cpu.yaml", f"cluster.fileroot={folder}"),
+        *("experiment_name=test", "trial_name=trial", "scheduler.type=slurm"),
+    ]
+
+    def run(_set_deadline) -> int:
+        config, _ = load_expr_config(options, Tau2PPOConfig)
+        workers, end = SlurmWorkers(config), folder / "end"
+        tasks = list(config.rollout.scheduling_spec)
+        workers.create_workers(Job(role="rollout", replicas=1, tasks=tasks))
+        while not end.exists():
+            print(workers.lost_job(), flush=True)
+            time.sleep(0.2)
+        exec(end.read_text())
+        return 0
+
+    sys.exit(supervise(run))
+
+
+def printed_lines(folder: Path) -> list[str]:
+    """The whole lines that the trainer has printed."""
+    path = folder / "printed"
+    return path.read_text().split("\n")[:-1] if path.exists() else []
 
 
 def states(slurm: dict[str, str]) -> list[str]:
@@ -70,15 +94,14 @@ def states(slurm: dict[str, str]) -> list[str]:
     return ask(slurm, "squeue", "--noheader", "--format=%T").split()
 
 
-def until(condition) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def complaint(trainer: BaseProcess, folder: Path) -> str:
+    """What the trainer says of its job."""
 
+    def complaints() -> list[str]:
+        return [line for line in printed_lines(folder) if line.startswith("Slurm's job")]
 
-def complaint(trainer: subprocess.Popen) -> str:
-    return next(line for line in trainer.stdout if line.startswith("Slurm's job"))
+    until(lambda: complaints() or not trainer.is_alive())
+    return complaints()[0]
 
 
 @pytest.mark.parametrize(
@@ -92,24 +115,24 @@ def test_a_job_ends_with_its_trainer(slurm, trainer, tmp_path, how):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_job_ends_with_its_supervisor(slurm, trainer, number):
-    trainer.send_signal(number)
+    os.kill(trainer.pid, number)
     until(lambda: states(slurm) == [])
 
 
-def test_a_cancelled_job_is_a_complaint(slurm, trainer):
+def test_a_cancelled_job_is_a_complaint(slurm, trainer, tmp_path):
     ask(slurm, "scancel", "--name=test_trial:rollout")
-    assert "of the rollout workers is CANCELLED; see " in complaint(trainer)
+    assert "of the rollout workers is CANCELLED; see " in complaint(trainer, tmp_path)
 
 
 def test_a_controller_that_does_not_answer_is_no_complaint(slurm, monkeypatch):
     workers = SlurmWorkers.__new__(SlurmWorkers)
     workers._jobs = {"rollout": 1}
     monkeypatch.setenv("SLURM_CONF", "/nonexistent")
-    assert workers.lost() is None
+    assert workers.lost_job() is None
 
 
-def test_a_lost_node_is_a_complaint_and_the_job_does_not_begin_anew(slurm, trainer):
+def test_a_lost_node_is_a_complaint_and_the_job_does_not_begin_anew(slurm, trainer, tmp_path):
     node = ask(slurm, "squeue", "--noheader", "--format=%N").strip()
     ask(slurm, "scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-    assert "of the rollout workers is NODE_FAIL; see " in complaint(trainer)
+    assert "of the rollout workers is NODE_FAIL; see " in complaint(trainer, tmp_path)
     assert states(slurm) == []

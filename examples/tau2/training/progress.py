@@ -1,4 +1,4 @@
-"""What a training step came to: one JSON record in the run's folder, and one line for who watches."""
+"""Report each training step: one JSON record in the run's folder, and one line on the terminal."""
 
 import json
 import os
@@ -6,35 +6,47 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from areal.utils.stats_logger import StatsLogger
+
+from examples.tau2.episode.atomic import atomic_file
+
+# numbers of a step that its line shows
+SHOWN = (
+    ("rollout/episode/reward", "reward {:.3f}"),
+    ("rollout/episode/solved", "solved {:.0%}"),
+    ("rollout/episode/steps", "{:.1f} steps per episode"),
+    ("eval-rollout/episode/reward", "eval reward {:.3f}"),
+    ("sft/loss/avg", "loss {:.3f}"),
+    ("sft-eval/loss/avg", "eval loss {:.3f}"),
+    ("seconds", "{:.1f} s"),
+)
+
 
 class StepLog:
     """AReaL's `StatsLogger` with a record of each step beside it.
 
-    Every statistic of a step becomes one line of `<run folder>/statistics.jsonl`; a step that a resumed run repeats
-    replaces the record it had.
+    The record has every statistic of the step, and is one line of `<run folder>/statistics.jsonl`.
+    A step that a resumed run repeats replaces the record it had.
     """
 
-    def __init__(self, stats_logger: Any, path: Path, total_steps: int, terminal: TextIO):
+    def __init__(self, stats_logger: StatsLogger, path: Path, total_steps: int, terminal: TextIO):
         self._stats_logger = stats_logger
         self._path = path
         self._total_steps = total_steps
         self._terminal = terminal
-        self._last = time.monotonic()
+        self._last_commit = time.monotonic()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stats_logger, name)
 
     def commit(self, epoch: int, step: int, global_step: int, data: dict[str, float]) -> None:
+        """Record and show a step, and have AReaL's logger log it."""
         now = time.monotonic()
-        record = {"step": global_step + 1, "time": time.time(), "seconds": now - self._last, **data}
-        self._last = now
+        seconds = now - self._last_commit
+        self._last_commit = now
+        record = {"step": global_step + 1, "time": time.time(), "seconds": seconds, **data}
         try:
-            lines = self._path.read_text().splitlines(keepends=True) if self._path.exists() else []
-            kept = [line for line in lines if is_record(line, global_step)]
-            if len(kept) < len(lines):
-                partial = self._path.with_suffix(".partial")
-                partial.write_text("".join(kept))
-                partial.replace(self._path)
+            self._drop_other_lines(global_step)
             with self._path.open("a") as file:
                 file.write(json.dumps(record, default=float) + "\n")
                 file.flush()
@@ -44,9 +56,22 @@ class StepLog:
         print(step_line(record, self._total_steps), file=self._terminal, flush=True)
         self._stats_logger.commit(epoch, step, global_step, data)
 
+    def _drop_other_lines(self, last_step: int) -> None:
+        """Keep the records of the steps up to the last one only."""
+        if not self._path.exists():
+            return
+        lines = self._path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if is_record(line, last_step)]
+        if len(kept) < len(lines):
+            with atomic_file(self._path) as file:
+                file.write("".join(kept))
+
 
 def is_record(line: str, last_step: int) -> bool:
-    """Whether it is the whole record of a step up to the last; a disk that is full leaves halves."""
+    """Tell whether a line is the complete record of a step up to the last one.
+
+    A disk that was full leaves part of a record.
+    """
     try:
         return line.endswith("\n") and json.loads(line)["step"] <= last_step
     except ValueError:
@@ -54,17 +79,9 @@ def is_record(line: str, last_step: int) -> bool:
 
 
 def step_line(record: dict[str, float], total_steps: int) -> str:
-    """One line on a step, e.g. `step 3/6 | reward 0.41 | solved 38% | 2.3 steps per episode | 14.2 s`."""
+    """One line on a step, e.g. `step 3/6 | reward 0.41 | solved 38% | 2.3 steps per episode`."""
     parts = [f"step {record['step']}/{total_steps}"]
-    for key, form in (
-        ("rollout/episode/reward", "reward {:.3f}"),
-        ("rollout/episode/solved", "solved {:.0%}"),
-        ("rollout/episode/steps", "{:.1f} steps per episode"),
-        ("eval-rollout/episode/reward", "eval reward {:.3f}"),
-        ("sft/loss/avg", "loss {:.3f}"),
-        ("sft-eval/loss/avg", "eval loss {:.3f}"),
-        ("seconds", "{:.1f} s"),
-    ):
+    for key, form in SHOWN:
         if key in record:
             parts.append(form.format(record[key]))
     return " | ".join(parts)

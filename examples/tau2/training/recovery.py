@@ -1,49 +1,59 @@
-"""A run that was killed goes on from its last whole checkpoint: what AReaL 1.0.4 leaves to be desired there.
+"""Resume a killed run from its last whole checkpoint, with the tasks that come next.
 
-AReaL writes each recovery checkpoint over the one before, begins anew if it cannot read it, saves it before the step's
-evaluation and statistics, starts over with the learning rate and with the order of the first epoch, and forgets the tasks
-that were under way.
+AReaL 1.0.4 writes each recovery checkpoint over the one before, starts anew if it cannot read the
+checkpoint, forgets the groups that were under way, and repeats the task order of the first epoch.
 """
 
 import hashlib
 import json
 import os
 import random
-import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from areal.api import FinetuneSpec, StepInfo
 from areal.api.cli_args import RecoverConfig
 from areal.utils.recover import RecoverHandler, RecoverInfo
 from areal.utils.saver import Saver
 
-KEPT = 2  # checkpoints
-WHOLE = "whole.json"  # what a checkpoint consists of; written last
-BLOCKS, BLOCK = (
-    64,
-    2**20,
-)  # of a file are read again, and bytes of each: all of a large model would take minutes
+from examples.tau2.episode.atomic import atomic_file
+
+KEPT_CHECKPOINTS = 2
+# lists the files of a checkpoint, and is written last: a checkpoint that has it is whole
+FILE_LIST = "whole.json"
+# A digest covers this many blocks of so many bytes, from a file's first to its last byte. To read
+# all of a large model again would take minutes.
+DIGEST_BLOCKS = 64
+BLOCK_SIZE = 2**20
+
+
+class Rows(Protocol):
+    """A data set: a list, or a `Dataset` of the datasets library."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> Any: ...
 
 
 class ResumableDataLoader:
-    """Batches of a data set, each epoch in an order of its own, as AReaL's data loaders: `for batch in tasks` is one epoch.
+    """The batches of a data set, each epoch in another order, like AReaL's data loaders.
 
-    `unfinished(number)` says whether the task that was handed out as the `number`th is still under way: it will be handed
-    out again after a resumption.
+    `for batch in loader` is one epoch. Tasks are numbered as they are handed out, over all
+    processes of a run. `unfinished(number)` tells whether the task of this number is still under
+    way when the state is saved: a run that resumes from this state hands the task out again.
     """
 
     def __init__(
         self,
-        dataset: Sequence[Any],
+        dataset: Rows,
         batch_size: int,
         shuffle: bool,
         drop_last: bool,
         seed: int,
-        collate: Callable[[list[Any]], list[Any]] = list,
+        collate: Callable[[list[Any]], Any] = list,
     ):
         self.dataset = dataset
         self.batch_size = batch_size
@@ -52,17 +62,23 @@ class ResumableDataLoader:
         self.seed = seed
         self.collate = collate
         self.unfinished: Callable[[int], bool] = lambda number: False
-        self.epoch = self.batch = 0
-        self.count = 0  # of tasks handed out, by earlier processes too: the next one's number
-        self.under_way: list[int] = []  # numbers of those that will be handed out again
+        self.epoch = 0
+        self.batch = 0
+        # number of the next task
+        self.count = 0
+        # numbers that an earlier process gave to the tasks that are handed out again
+        self.under_way: list[int] = []
+        # rows of the tasks that are still to be handed out again
         self._again: list[int] = []
-        self._handed_out: dict[int, int] = {}  # rows by number
+        # row of each task that was handed out and may be under way, by its number
+        self._handed_out: dict[int, int] = {}
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.dataset), self.batch_size)
-        return whole + bool(rest and not self.drop_last)
+        full_batches, rest = divmod(len(self.dataset), self.batch_size)
+        has_short_batch = rest > 0 and not self.drop_last
+        return full_batches + 1 if has_short_batch else full_batches
 
-    def __iter__(self) -> Iterator[list[Any]]:
+    def __iter__(self) -> Iterator[Any]:
         if self._again:
             again, self._again = self._again, []
             yield self._hand_out(again)
@@ -70,15 +86,16 @@ class ResumableDataLoader:
         if self.shuffle:
             random.Random(f"{self.seed} {self.epoch}").shuffle(order)
         while self.batch < len(self):
+            first = self.batch * self.batch_size
             self.batch += 1
-            yield self._hand_out(
-                order[(self.batch - 1) * self.batch_size : self.batch * self.batch_size]
-            )
-        self.epoch, self.batch = self.epoch + 1, 0
+            yield self._hand_out(order[first : first + self.batch_size])
+        self.epoch += 1
+        self.batch = 0
 
-    def _hand_out(self, rows: list[int]) -> list[Any]:
-        self._handed_out |= enumerate(rows, self.count)
-        self.count += len(rows)
+    def _hand_out(self, rows: list[int]) -> Any:
+        for row in rows:
+            self._handed_out[self.count] = row
+            self.count += 1
         return self.collate([self.dataset[row] for row in rows])
 
     def state_dict(self) -> dict[str, Any]:
@@ -94,126 +111,157 @@ class ResumableDataLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch, self.batch, self.count = state["epoch"], state["batch"], state["count"]
-        self._again, self.under_way = list(state["again"]), list(state["under_way"])
+        self.epoch = state["epoch"]
+        self.batch = state["batch"]
+        self.count = state["count"]
+        self._again = list(state["again"])
+        self.under_way = list(state["under_way"])
 
 
 def recovery_is_on(config: RecoverConfig) -> bool:
-    """Whether a run is to be resumed; AReaL has two words for no."""
+    """Tell whether a run can be resumed; AReaL has two words for no."""
     return config.mode not in ("disabled", "off")
 
 
 class Checkpoints(RecoverHandler):
-    """AReaL's handler with a folder for each checkpoint, `<checkpoints of the trial>/recover/step<N>`; the last two are kept.
+    """AReaL's handler of recovery checkpoints, with a folder for each checkpoint.
 
-    `warn` is told of those that cannot be saved or used.
+    The folders are `<checkpoints of the trial>/recover/step<N>`, and the last two are kept. `warn`
+    is told of each checkpoint that cannot be saved or used; `warnings` holds what it was told
+    until somebody replaces it.
     """
 
     def __init__(self, config: RecoverConfig, ft_spec: FinetuneSpec):
         super().__init__(config, ft_spec)
         self.warnings: list[str] = []
         self.warn: Callable[[str], None] = self.warnings.append
-        self.root = Path(
-            Saver.get_save_root(config.experiment_name, config.trial_name, config.fileroot),
-            "recover",
-        )
+        root = Saver.get_save_root(config.experiment_name, config.trial_name, config.fileroot)
+        self.root = Path(root, "recover")
 
     def dump(self, engine: Any, step_info: StepInfo, *args: Any, **kwargs: Any) -> None:
-        """Save a checkpoint if one is due. The training is none the worse for one that cannot be saved."""
+        """Save a checkpoint if one is due. The training goes on if it cannot be saved."""
         if not recovery_is_on(self.config):
             return
-        folder = self._folder(step_info.global_step + 1)
+        step = step_info.global_step + 1
+        folder = self._use_folder(step)
         try:
             super().dump(engine, step_info, *args, **kwargs)
             if folder.exists():
-                for path in folder.rglob("*"):
-                    _sync(path)
-                partial = folder / "partial"
-                partial.write_text(json.dumps(contents(folder)))
-                _sync(partial)
-                partial.rename(folder / WHOLE)
+                finish_checkpoint(folder)
         except Exception as error:
-            self.warn(f"the checkpoint of step {step_info.global_step + 1} is lost: {error}")
+            self.warn(f"the checkpoint of step {step} is lost: {error}")
             shutil.rmtree(folder, ignore_errors=True)
-        for old in self._folders()[KEPT:]:
+        for old in self._newest_first()[KEPT_CHECKPOINTS:]:
             shutil.rmtree(old, ignore_errors=True)
 
     def load(self, *args: Any, **kwargs: Any) -> RecoverInfo | None:
-        """Go on from the newest checkpoint that is whole. Newer ones are renamed `damaged_step<N>`.
+        """Load the newest whole checkpoint. Newer ones are renamed `damaged_step<N>`.
 
         Raises:
-            Exception: whole ones exist, but the engines cannot load them.
+            Exception: there are whole checkpoints, but none can be read or loaded.
         """
         if not recovery_is_on(self.config):
             return None
-        info = failure = None
+        failure = None
         passed_over = []
-        for folder in self._folders():
+        info = None
+        for folder in self._newest_first():
             try:
-                problem = damage(folder)
-                if not problem:
-                    self._folder(int(folder.name.removeprefix("step")))
-                    info = super().load(*args, **kwargs)
-                    if info:
-                        break
-                    raise RuntimeError("AReaL cannot read it")
+                damage = find_damage(folder)
+                if not damage:
+                    info = self._load_step(step_of(folder), *args, **kwargs)
+                    break
             except Exception as error:
-                problem, failure = str(error), error
-            self.warn(f"the checkpoint {folder} is passed over: {problem}")
+                damage = str(error)
+                failure = error
+            self.warn(f"the checkpoint {folder} is passed over: {damage}")
             passed_over.append(folder)
         if failure and not info:
             raise failure
         for folder in passed_over:
-            damaged = folder.with_name(f"damaged_{folder.name}")
-            shutil.rmtree(damaged, ignore_errors=True)
-            folder.rename(damaged)
+            renamed = folder.with_name(f"damaged_{folder.name}")
+            shutil.rmtree(renamed, ignore_errors=True)
+            folder.rename(renamed)
         return info
 
-    def _folder(self, step: int) -> Path:
-        """The folder of a step's checkpoint; AReaL is told to use it."""
+    def _load_step(self, step: int, *args: Any, **kwargs: Any) -> RecoverInfo:
+        self._use_folder(step)
+        info = super().load(*args, **kwargs)
+        if info is None:
+            raise RuntimeError("AReaL cannot read it")
+        return info
+
+    def _use_folder(self, step: int) -> Path:
+        """Have AReaL save or load in the folder of a step, and return the folder."""
         folder = self.root / f"step{step}"
         self.config = replace(self.config, fileroot=str(folder))
         return folder
 
-    def _folders(self) -> list[Path]:
-        """The newest first."""
-        return sorted(
-            self.root.glob("step*"), key=lambda path: -int(path.name.removeprefix("step"))
-        )
+    def _newest_first(self) -> list[Path]:
+        """Return the folders of all checkpoints that are not known to be damaged."""
+        return sorted(self.root.glob("step*"), key=step_of, reverse=True)
 
 
-def contents(folder: Path) -> dict[str, list]:
-    """Size in bytes and digest of each file of a checkpoint, by its path within."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != WHOLE)
-    return {str(path.relative_to(folder)): [path.stat().st_size, _digest(path)] for path in files}
+def step_of(folder: Path) -> int:
+    """Return the step of a checkpoint's folder."""
+    return int(folder.name.removeprefix("step"))
 
 
-def damage(folder: Path) -> str:
-    """What is wrong with a checkpoint; "" if nothing is."""
+def finish_checkpoint(folder: Path) -> None:
+    """List a checkpoint's files, once all of them are on the disk: from now on it is whole."""
+    for path in folder.rglob("*"):
+        sync(path)
+    digests = file_digests(folder)
+    with atomic_file(folder / FILE_LIST) as file:
+        json.dump(digests, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def file_digests(folder: Path) -> dict[str, list[int | str]]:
+    """Return size in bytes and digest of each file of a checkpoint, by its path in the folder."""
+    digests: dict[str, list[int | str]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != FILE_LIST:
+            digests[str(path.relative_to(folder))] = [path.stat().st_size, digest_of(path)]
+    return digests
+
+
+def find_damage(folder: Path) -> str:
+    """Return what is wrong with a checkpoint; "" if nothing is.
+
+    Raises:
+        OSError: a file is listed, but cannot be read.
+    """
     try:
-        expected = json.loads((folder / WHOLE).read_text())
+        expected = json.loads((folder / FILE_LIST).read_text())
     except (OSError, ValueError):
         return "it was not finished"
-    found = contents(folder)
-    return ", ".join(
-        f"{name} is {'damaged' if name in found else 'missing'}"
-        for name in expected
-        if expected[name] != found.get(name)
-    )
+    found = file_digests(folder)
+    problems = []
+    for name, digest in expected.items():
+        if name not in found:
+            problems.append(f"{name} is missing")
+        elif found[name] != digest:
+            problems.append(f"{name} is damaged")
+    return ", ".join(problems)
 
 
-def _digest(path: Path) -> str:
-    """Of the whole file up to 64 MiB, else of blocks from its beginning to its end."""
-    size, digest = path.stat().st_size, hashlib.blake2b(digest_size=16)
+def digest_of(path: Path) -> str:
+    """Return a digest of a file: of the whole file up to 64 MiB, else of blocks spread over it."""
+    size = path.stat().st_size
+    digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        for block in range(BLOCKS):
-            file.seek(max(block * BLOCK, (size - BLOCK) * block // (BLOCKS - 1)))
-            digest.update(file.read(BLOCK))
+        for block in range(DIGEST_BLOCKS):
+            one_after_another = block * BLOCK_SIZE
+            evenly_spread = (size - BLOCK_SIZE) * block // (DIGEST_BLOCKS - 1)
+            file.seek(max(one_after_another, evenly_spread))
+            digest.update(file.read(BLOCK_SIZE))
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk, whatever happens to the machine."""
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk, so that it outlives a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -222,25 +270,26 @@ def _sync(path: Path) -> None:
 
 
 def forget_later_episodes(generated: Path, step: int, under_way: Collection[int] = ()) -> None:
-    """Remove the trajectories of episodes that a run which goes on after `step` will play again.
+    """Remove the trajectories of episodes that a run which goes on after `step` plays again.
 
-    `under_way` has the numbers of the groups that will be played again, in which episodes may have been finished before.
+    `under_way` has the numbers of the groups that are played again; some of their episodes may
+    have ended before.
     """
-    # by weight version: the evaluation after a step belongs to it
-    for scope, first in (("train", step), ("eval", step + 1)):
+    # folders are named by weight version: the evaluation after a step belongs to that step
+    for scope, first_version in (("train", step), ("eval", step + 1)):
         for folder in generated.glob(f"{scope}/*"):
-            if int(folder.name) >= first:
+            if int(folder.name) >= first_version:
                 shutil.rmtree(folder)
     if under_way:
         for path in generated.glob("train/*/*.json"):
-            if _group(path) in under_way:
+            if group_of(path) in under_way:
                 path.unlink()
                 path.with_suffix(".txt").unlink(missing_ok=True)
 
 
-def _group(trajectory: Path) -> int | None:
-    """The last field of a trajectory, of which there are many and long ones: only the end is read."""
-    with trajectory.open("rb") as file:
-        file.seek(max(0, trajectory.stat().st_size - 100))
-        found = re.search(rb'"group": (\d+)\s*}\s*$', file.read())
-    return int(found[1]) if found else None
+def group_of(trajectory: Path) -> int | None:
+    """Return the group's number in a trajectory's file; None if it has none, or cannot be read."""
+    try:
+        return json.loads(trajectory.read_bytes())["group"]
+    except (ValueError, KeyError):
+        return None

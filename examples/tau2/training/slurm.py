@@ -1,23 +1,28 @@
-"""AReaL's Slurm scheduler, told what AReaL 1.0.4's trainer leaves out: `scheduling_spec`'s container, mounts and variables.
+"""The workers of a run on Slurm: AReaL's scheduler, with the settings of the run's config.
 
-No job outlives its trainer, however that ends, and `lost` notices one that has ended before.
+No job outlives the trainer, however the trainer ends, and `lost_job` notices a job that has ended.
 """
 
 import os
-import shlex
 import subprocess
 import time
-from dataclasses import replace
+from typing import Any
 
-from areal.infra import SlurmScheduler
+from areal.api import Job
 
+from examples.tau2.training.areal.schedulers import PatchedSlurmScheduler
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
-QUEUE_TIMEOUT = 24 * 3600.0  # seconds a job may wait for its nodes; AReaL's 300 s include the queue
-RUNNING = {"RUNNING", "SUSPENDED", "STOPPED"}  # states of a job whose workers are there
-ENDING = 60  # seconds a job may be COMPLETING, which does not say why; Slurm kills its processes after 30 (KillWait)
+# seconds a job may wait for its nodes; AReaL's 300 seconds include the queue
+QUEUE_TIMEOUT = 24 * 3600.0
+# states of a job whose workers are there
+RUNNING = {"RUNNING", "SUSPENDED", "STOPPED"}
+# seconds a job may be COMPLETING, a state that does not say why the job ends; Slurm kills its
+# processes after 30 seconds (KillWait)
+COMPLETING_TIMEOUT = 60.0
 SCANCEL = ("scancel", "--quiet", f"--user={os.getuid()}")
-# cancels the jobs whose names it has read when the trainer's end of the pipe is closed, by whatever, or the supervisor ends it
+# This script reads names of jobs. It cancels them when the trainer's end of the pipe is closed,
+# which the death of the trainer does too, or when the supervisor ends the script.
 GUARD = """
 names=
 trap exit TERM
@@ -26,8 +31,11 @@ while read -r name; do names="$names $name"; done
 """
 
 
-class SlurmWorkers(SlurmScheduler):
-    """Takes container type, mounts and srun's arguments from `actor.scheduling_spec[0]`, as the config says it does."""
+class SlurmWorkers(PatchedSlurmScheduler):
+    """AReaL's Slurm scheduler with the settings of `actor.scheduling_spec[0]`.
+
+    AReaL's trainer ignores the container type, the mounts and srun's arguments that stand there.
+    """
 
     def __init__(self, config: Tau2PPOConfig | Tau2SFTConfig):
         spec = config.actor.scheduling_spec[0]
@@ -38,47 +46,45 @@ class SlurmWorkers(SlurmScheduler):
             srun_additional_args=spec.srun_additional_args,
             startup_timeout=QUEUE_TIMEOUT,
         )
-        self._n_gpus_per_node = max(1, config.cluster.n_gpus_per_node)  # AReaL divides by it
-        words = ["sh", "-c", GUARD, "sh", *SCANCEL]
-        self._guard = subprocess.Popen(
-            words, stdin=subprocess.PIPE, text=True, start_new_session=True
+        # the script and its first argument, which a shell calls $0; "$@" is the rest
+        command = ["sh", "-c", GUARD, "sh", *SCANCEL]
+        self.guard = subprocess.Popen(
+            command, stdin=subprocess.PIPE, text=True, start_new_session=True
         )
 
-    def create_workers(self, job, *args, **kwargs) -> list[str]:
-        name = self._slurm_name(job.role)
-        subprocess.run(
-            [*SCANCEL, f"--name={name}"], check=False
-        )  # of an earlier run whose host was lost
-        self._guard.stdin.write(f"{name}\n")  # before there is a job
-        self._guard.stdin.flush()
+    def create_workers(self, job: Job, *args: Any, **kwargs: Any) -> list[str]:
+        """Submit a job, which ends with this process."""
+        name = self.job_name(job.role)
+        # the job of an earlier run whose machine was lost may still be there
+        subprocess.run([*SCANCEL, f"--name={name}"], check=False)
+        # the guard has to know the name before there is a job
+        assert self.guard.stdin is not None
+        self.guard.stdin.write(f"{name}\n")
+        self.guard.stdin.flush()
         return super().create_workers(job, *args, **kwargs)
 
-    def lost(self) -> str | None:
-        """What has become of a job whose workers are gone; None if all run."""
-        for role, job in self._jobs.items():
-            deadline = time.monotonic() + ENDING
-            while (state := _state(job)) == "COMPLETING" and time.monotonic() < deadline:
+    def lost_job(self) -> str | None:
+        """Return a sentence on a job whose workers are gone; None if all run."""
+        for role, job_id in self.job_ids().items():
+            deadline = time.monotonic() + COMPLETING_TIMEOUT
+            state = job_state(job_id)
+            while state == "COMPLETING" and time.monotonic() < deadline:
                 time.sleep(1)
+                state = job_state(job_id)
             if state and state not in RUNNING:
-                return f"Slurm's job {job} of the {role} workers is {state}; see {self._log_path_of(role)}"
+                return (
+                    f"Slurm's job {job_id} of the {role} workers is {state}; "
+                    f"see {self.log_path(role)}"
+                )
         return None
 
-    def _generate_sbatch_script(self, *args, schedulings, **kwargs) -> str:
-        """Without a container AReaL drops the workers' variables: export them in their shell."""
-        spec = schedulings[0]
-        if self.container_type == "none":
-            exports = [
-                f"export {name}={shlex.quote(str(value))}" for name, value in spec.env_vars.items()
-            ]
-            spec = replace(
-                spec, additional_bash_cmds=[*exports, *(spec.additional_bash_cmds or [])]
-            )
-        return super()._generate_sbatch_script(*args, schedulings=[spec], **kwargs)
 
+def job_state(job_id: int) -> str:
+    """Return Slurm's word for the state of a job.
 
-def _state(job: int) -> str:
-    """Slurm's word; "" if the controller does not answer: jobs survive that."""
-    command = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
+    It is "" if Slurm's controller does not answer: a job survives that.
+    """
+    command = ["squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T"]
     try:
         shown = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except subprocess.TimeoutExpired:

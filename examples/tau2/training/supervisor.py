@@ -1,7 +1,8 @@
-"""A run leaves nothing behind: however its process ends, all the processes it started end with it.
+"""End all processes of a run with the run, however the run ends. Linux only.
 
-AReaL's controller starts workers, and those start servers; when it is killed, crashes or hangs, they live on. So the run
-is the child of a small process that adopts every orphan among its descendants and ends them all. Linux only.
+AReaL's controller starts workers, and those start servers. They live on when the controller is
+killed, crashes or hangs. So the run is the child of a small process, the supervisor, which adopts
+every orphan among its descendants, and ends them all.
 """
 
 import ctypes
@@ -12,67 +13,82 @@ import sys
 import time
 from collections.abc import Callable
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a terminal that closes
-GRACE = 20.0  # seconds between asking a run to end and ending it
+# options of prctl(2), by linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+# Ctrl-C, kill, and a terminal that closes
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# seconds that a run has to end by itself when it is asked to
+GRACE = 20.0
 
 
 def supervise(run: Callable[[Callable[[float], None]], int]) -> int:
-    """Execute `run(set_deadline)` in a child process and return its exit status, once no descendant is left.
+    """Execute `run(set_deadline)` in a child process, and return its exit status.
 
-    `set_deadline(seconds from now)` may be called by the run. A signal ends it with status 128 + its number, its deadline
-    with 124 (as timeout(1) does). To be called before threads exist.
+    No descendant is left when this returns. The run may call `set_deadline(seconds from now)`.
+    A signal ends the run with status 128 + the signal's number, and a deadline with 124, as
+    timeout(1) does. Call this before there are threads.
     """
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     context = multiprocessing.get_context("fork")
     deadline = context.Value("d", float("inf"))
+    # nohup has SIGHUP ignored
+    signals = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
-    signals = [
-        number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN
-    ]  # nohup ignores SIGHUP
+    def set_deadline(seconds: float) -> None:
+        deadline.value = time.time() + seconds
+
+    def exit_on_signal(number: int, frame: object) -> None:
+        sys.exit(128 + number)
 
     def child() -> None:
-        prctl(
-            PR_SET_CHILD_SUBREAPER, 1
-        )  # it cleans up itself where its parent cannot: after a SIGKILL of that one
+        # the child ends its descendants itself if its parent cannot, after a SIGKILL
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         for number in signals:
-            signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+            signal.signal(number, exit_on_signal)
         try:
-            sys.exit(run(lambda seconds: setattr(deadline, "value", time.time() + seconds)))
+            sys.exit(run(set_deadline))
         finally:
             end_descendants()
 
     received: list[int] = []
+
+    def remember_signal(number: int, frame: object) -> None:
+        received.append(number)
+
     for number in signals:
-        signal.signal(number, lambda number, _frame: received.append(number))
+        signal.signal(number, remember_signal)
     process = context.Process(target=child)
     process.start()
     while process.is_alive() and not received and time.time() < deadline.value:
         process.join(0.2)
-    if process.is_alive():
+    if process.pid is not None and process.is_alive():
         if not received:
-            print(
-                f"The run's deadline has passed; ending it within {GRACE:.0f} s.",
-                file=sys.stderr,
-                flush=True,
-            )
+            message = f"The run's deadline has passed; ending it within {GRACE:.0f} s."
+            print(message, file=sys.stderr, flush=True)
         os.kill(process.pid, received[0] if received else signal.SIGTERM)
         process.join(GRACE)
     end_descendants()
     process.join()
+    status = process.exitcode or 0
     if received:
         return 128 + received[0]
-    if time.time() >= deadline.value and process.exitcode != 0:
+    if time.time() >= deadline.value and status != 0:
         return 124
-    return process.exitcode if process.exitcode >= 0 else 128 - process.exitcode
+    # multiprocessing's status of a process that a signal ended is minus the signal's number
+    return status if status >= 0 else 128 - status
 
 
 def end_descendants(patience: float = 5.0) -> None:
-    """End every process that this one has started or adopted: SIGTERM, and SIGKILL after `patience` seconds."""
+    """End every process that this one has started or adopted.
+
+    A process gets SIGTERM, and SIGKILL after `patience` seconds.
+    """
     import psutil
 
-    for attempt in range(100):  # one that is being forked meanwhile is found in the next round
+    # a process that is forked meanwhile is found in the next round
+    for attempt in range(100):
         processes = psutil.Process().children(recursive=True)
         if not processes:
             return
@@ -85,4 +101,5 @@ def end_descendants(patience: float = 5.0) -> None:
 
 
 def prctl(option: int, value: int) -> None:
+    """Call prctl(2), which sets what the kernel does with this process."""
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -1,216 +1,222 @@
-"""AReaL's trainers: resumed without gap or repetition, on Slurm workers as the config wants them, ended when they cannot go on.
-
-The proxy gets a secret.
-"""
+"""The trainers of `train.py` and `sft.py`: AReaL's, resumed exactly, and ended when they hang."""
 
 import os
 import secrets
-import socket
+from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import areal.trainer.rl_trainer
-import areal.trainer.sft_trainer
-from areal import PPOTrainer, SFTTrainer
-from areal.api.cli_args import InferenceEngineConfig, TrainDatasetConfig
-from areal.infra.scheduler.exceptions import WorkerFailedError
+from areal.api import Scheduler
+from areal.api.cli_args import InferenceEngineConfig, TrainDatasetConfig, ValidDatasetConfig
+from areal.infra import LocalScheduler
 from areal.utils.data import collate_samples_to_list
-from areal.utils.network import format_hostport, split_hostport
+from areal.utils.network import format_hostport
+from datasets import Dataset
+from torchdata.stateful_dataloader import StatefulDataLoader
 
-from examples.tau2.training import engines
+from examples.tau2.training.areal.rollouts import continue_group_numbers, is_group_under_way
+from examples.tau2.training.areal.schedulers import failed_worker, wait_for_forked_workers
+from examples.tau2.training.areal.trainers import (
+    PatchedPPOTrainer,
+    PatchedSFTTrainer,
+    replace_classes_of_trainers,
+)
+from examples.tau2.training.health import GroupWatch, ServerWatch
 from examples.tau2.training.recovery import (
     Checkpoints,
     ResumableDataLoader,
+    Rows,
     forget_later_episodes,
     recovery_is_on,
 )
 from examples.tau2.training.slurm import SlurmWorkers
 from examples.tau2.training.watchdog import watchdog
-from examples.tau2.utils import Tau2PPOConfig
+from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
 ADMIN_API_KEY = "TAU2_PROXY_ADMIN_API_KEY"
-START_TIMEOUT = 600.0  # seconds until a proxy listens; AReaL's 60 are not enough on a busy machine
-PATIENCE = 20  # batches of groups of which not one is accepted
-CONNECT_TIMEOUT = 5.0  # seconds
-
-areal.trainer.rl_trainer.RecoverHandler = areal.trainer.sft_trainer.RecoverHandler = Checkpoints
-areal.trainer.rl_trainer.RemoteSGLangEngine = engines.RemoteSGLangEngine
-areal.trainer.rl_trainer.RemotevLLMEngine = engines.RemotevLLMEngine
+# seconds until a proxy listens; AReaL's 60 are not enough on a busy machine
+START_TIMEOUT = 600.0
 
 
-class _Resumed:
-    """What the trainers have in common. `first_step` is the number of steps that an earlier process has done."""
+class Tau2SFTTrainer(PatchedSFTTrainer):
+    """`SFTTrainer` whose runs are resumed exactly, and end when a worker is lost."""
 
-    _collate = staticmethod(list)
+    def __init__(
+        self, config: Tau2SFTConfig, train_dataset: Rows, valid_dataset: Rows | None = None
+    ):
+        replace_classes_of_trainers(Checkpoints)
+        # AReaL calls every data set a Dataset
+        train, valid = cast(Dataset, train_dataset), cast("Dataset | None", valid_dataset)
+        super().__init__(config, train, valid)
 
-    def __init__(self, config: Any, **datasets: Any):
-        super().__init__(config, **datasets)
-        self.first_step = (
-            self.recover_info.last_step_info.global_step + 1 if self.recover_info else 0
-        )
-        for _ in range(self.first_step):  # it is in no checkpoint
-            self.actor.step_lr_scheduler()
+    def train(self) -> None:
+        """Train to the end of the run.
+
+        Raises:
+            RuntimeError: a worker is lost, for which AReaL would wait forever.
+        """
+        with watchdog(self.why_stuck):
+            super().train()
+
+    def close(self) -> None:
+        """End the workers, but not if one is lost: AReaL would wait for it.
+
+        The supervisor ends them then.
+        """
+        if is_stuck(self.why_stuck):
+            self.stats_logger.close()
+        else:
+            super().close()
+
+    def why_stuck(self) -> str | None:
+        """Return a sentence on why the training cannot go on; None if it can."""
+        return lost_worker(self.scheduler)
+
+    def make_scheduler(self) -> Scheduler:
+        return scheduler_for(self.config)
+
+    def make_data_loader(
+        self,
+        dataset: Dataset,
+        dataset_config: TrainDatasetConfig | ValidDatasetConfig,
+        rank: int,
+        world_size: int,
+    ) -> StatefulDataLoader:
+        if not isinstance(dataset_config, TrainDatasetConfig):
+            return super().make_data_loader(dataset, dataset_config, rank, world_size)
+        loader = resumable_loader(dataset, dataset_config, world_size, self.config.seed)
+        loader.collate = collate_samples_to_list
+        return as_areals(loader)
+
+
+class Tau2PPOTrainer(PatchedPPOTrainer):
+    """`PPOTrainer` whose runs are resumed exactly, and end when they hang.
+
+    AReaL's proxy listens on the network, and its admin key is a published constant. Here the key
+    comes from the environment, or is random. Only the rollout engines know it: a run saves its
+    config, and sends it to whoever tracks the run.
+    """
+
+    def __init__(
+        self, config: Tau2PPOConfig, train_dataset: Dataset, valid_dataset: Dataset | None = None
+    ):
+        replace_classes_of_trainers(Checkpoints)
+        self.admin_api_key = os.environ.pop(ADMIN_API_KEY, None) or secrets.token_urlsafe(32)
+        self.server_watch = ServerWatch()
+        self.group_watch = GroupWatch(config.train_dataset.batch_size)
+        super().__init__(config, train_dataset, valid_dataset)
+        controller = self.controllers()[0]
+        self.task_loader.unfinished = lambda number: is_group_under_way(controller, number)
+        continue_group_numbers(controller, self.task_loader.count)
+
+    def forget_later_episodes(self, generated: Path) -> None:
+        """Remove the trajectories of episodes that this process will play again.
+
+        An earlier process played them after the checkpoint from which this one goes on.
+        """
+        if recovery_is_on(self.config.recover):
+            forget_later_episodes(generated, self.first_step, self.task_loader.under_way)
 
     def train(self, *args: Any, **kwargs: Any) -> None:
-        """
+        """Train to the end of the run, with the arguments of `PPOTrainer.train`.
+
         Raises:
-            RuntimeError: it cannot go on; where AReaL would wait, or play, for ever.
+            RuntimeError: the training cannot go on, where AReaL would wait, or play, forever.
         """
-        with watchdog(self._complaint):
+        with watchdog(self.why_stuck):
             super().train(*args, **kwargs)
 
     def close(self) -> None:
-        """End the workers, unless some are lost: AReaL would wait for them. The supervisor ends the rest."""
-        try:
-            lost = self._complaint()
-        except Exception:  # nobody knows
-            lost = None
-        if lost is None:
-            super().close()
-        else:
+        """End the workers, but not if one is lost: AReaL would wait for it.
+
+        The supervisor ends them then.
+        """
+        if is_stuck(self.why_stuck):
             self.stats_logger.close()
+        else:
+            super().close()
 
-    def _complaint(self) -> str | None:
-        """Why the training cannot go on."""
-        if isinstance(self.scheduler, SlurmWorkers):
-            return self.scheduler.lost()
-        try:
-            for role in list(self.scheduler._workers):
-                self.scheduler._check_worker_health(role)
-        except WorkerFailedError as error:
-            return f"worker {error.worker_id} has ended with exit code {error.exit_code}"
-        return None
+    def why_stuck(self) -> str | None:
+        """Return a sentence on why the training cannot go on; None if it can."""
+        # the servers are asked first: the worker or job that the scheduler has lost by then
+        # explains why a server has ended
+        ended = self.server_watch.ended_server(self.servers())
+        return lost_worker(self.scheduler) or ended or self.rejected_groups()
 
-    def _init_scheduler(self):
-        scheduler = (
-            SlurmWorkers(self.config)
-            if self.config.scheduler.type == "slurm"
-            else super()._init_scheduler()
-        )
-        scheduler._wait_for_fork_ready = partial(
-            scheduler._wait_for_fork_ready, timeout=START_TIMEOUT
-        )
-        return scheduler
+    def servers(self) -> dict[str, str]:
+        """Return what each server of the run is, by its address."""
+        servers = {}
+        for info in self.controllers()[0].server_infos:
+            servers[format_hostport(info.host, info.port)] = "SGLang"
+        for controller in self.controllers():
+            for url in controller.proxy_addrs:
+                servers[url.removeprefix("http://")] = "the proxy"
+        return servers
 
-    def _create_dataloader(self, dataset: Any, dataset_config: Any, rank: int, world_size: int):
-        if not isinstance(dataset_config, TrainDatasetConfig):
-            return super()._create_dataloader(dataset, dataset_config, rank, world_size)
-        return ResumableDataLoader(
-            dataset,
-            dataset_config.batch_size // world_size,
-            dataset_config.shuffle,
-            dataset_config.drop_last,
-            self.config.seed,
-            self._collate,
-        )
-
-    def _save_recover_checkpoint(self, epoch: int, epoch_step: int, global_step: int) -> None:
-        """Not yet: a step that is not evaluated, and whose statistics are not written, is done again."""
-
-    def _export_and_commit_stats(self, epoch: int, epoch_step: int, global_step: int) -> None:
-        super()._export_and_commit_stats(epoch, epoch_step, global_step)
-        super()._save_recover_checkpoint(epoch, epoch_step, global_step)
-
-
-def _with_own_engine(controller: Any) -> Any:
-    """The controller of training workers, with the engine of `engines`."""
-    controller.train_engine = getattr(engines, controller.train_engine.__name__)
-    return controller
-
-
-class Tau2SFTTrainer(_Resumed, SFTTrainer):
-    """`SFTTrainer` whose runs are resumed exactly, under Slurm on `SlurmWorkers`."""
-
-    _collate = staticmethod(collate_samples_to_list)
-
-    def _create_actor(self, *args: Any):
-        return _with_own_engine(super()._create_actor(*args))
-
-
-class Tau2PPOTrainer(_Resumed, PPOTrainer):
-    """The proxy listens on the network, so AReaL's published admin key becomes one of the environment, or a random one.
-
-    It is known to the rollout engines alone: the config is saved, and goes to whoever tracks the run.
-    """
-
-    def __init__(self, config: Tau2PPOConfig, **datasets: Any):
-        self._admin_api_key = os.environ.pop(ADMIN_API_KEY, None) or secrets.token_urlsafe(32)
-        self._accepted = self._rejected = 0  # groups, when the last one was accepted
-        self._reached: set[str] = set()  # addresses
-        super().__init__(config, **datasets)
-        self.train_dataloader.unfinished = self._is_under_way
-        self.rollout._task_id_generator._task_cnt = self.train_dataloader.count
-
-    def forget_later_episodes(self, generated: Path) -> None:
-        """Remove the trajectories of what an earlier process did after the checkpoint from which this one goes on."""
-        if recovery_is_on(self.config.recover):
-            forget_later_episodes(generated, self.first_step, self.train_dataloader.under_way)
-
-    def _complaint(self) -> str | None:
-        dead = (
-            self._dead_server()
-        )  # first: what the scheduler then knows of its worker or job explains it
-        return super()._complaint() or dead or self._all_rejected()
-
-    def _dead_server(self) -> str | None:
-        """AReaL goes on to send it its share of the groups, each of which is rejected."""
-        servers = {
-            format_hostport(info.host, info.port): "SGLang" for info in self.rollout.server_infos
-        }
-        for rollout in filter(None, (self.rollout, self.eval_rollout)):
-            servers |= {url.removeprefix("http://"): "the proxy" for url in rollout.proxy_addrs}
-        for address, what in servers.items():
-            if _is_there(address):
-                self._reached.add(address)
-            elif address in self._reached:
-                return f"{what} at {address} has ended: nothing listens there any more"
-        return None
-
-    def _all_rejected(self) -> str | None:
-        now = self.rollout.staleness_manager.get_stats()
-        if self._accepted != now.accepted:
-            self._accepted, self._rejected = now.accepted, now.rejected
-        if now.rejected - self._rejected < PATIENCE * self.config.train_dataset.batch_size:
+    def rejected_groups(self) -> str | None:
+        """Return a sentence if too many groups in a row were rejected."""
+        manager = self.controllers()[0].staleness_manager
+        if manager is None:
             return None
-        return (
-            f"the last {now.rejected - self._rejected} groups were all rejected: each had an episode that says nothing about "
-            "the agent (EpisodeRejected, in the log, says why), or equal rewards (group_filter)"
-        )
+        counts = manager.get_stats()
+        return self.group_watch.all_rejected(counts.accepted, counts.rejected)
 
-    def _is_under_way(self, number: int) -> bool:
-        """AReaL numbers tasks as it takes them from the data loader, and forgets them when their groups have come back."""
-        return (
-            number >= self.rollout._task_id_generator._task_cnt
-            or number in self.rollout.dispatcher._active_task_ids
-        )
+    def make_scheduler(self) -> Scheduler:
+        return scheduler_for(self.config)
 
-    def _create_train_engine(self, *args: Any):
-        return _with_own_engine(super()._create_train_engine(*args))
+    def make_data_loader(
+        self,
+        dataset: Dataset,
+        dataset_config: TrainDatasetConfig | ValidDatasetConfig,
+        rank: int,
+        world_size: int,
+    ) -> StatefulDataLoader:
+        if not isinstance(dataset_config, TrainDatasetConfig):
+            return super().make_data_loader(dataset, dataset_config, rank, world_size)
+        self.task_loader = resumable_loader(dataset, dataset_config, world_size, self.config.seed)
+        return as_areals(self.task_loader)
 
-    def _create_critic(self, *args: Any):
-        return _with_own_engine(super()._create_critic(*args))
-
-    def _ensure_proxy_started(self) -> None:
-        """AReaL tells the engines the version of resumed weights, but not the proxies, which start later."""
-        super()._ensure_proxy_started()
-        for rollout in (self.rollout, self.eval_rollout):
-            if rollout is not None and self.first_step:
-                rollout.set_version(self.first_step)
-
-    def _init_rollout(self, rollout_config: InferenceEngineConfig, *args: Any, **kwargs: Any):
-        rollout_config = deepcopy(rollout_config)
-        rollout_config.agent.admin_api_key = self._admin_api_key
-        return super()._init_rollout(rollout_config, *args, **kwargs)
+    def rollout_config(self, config: InferenceEngineConfig) -> InferenceEngineConfig:
+        config = deepcopy(config)
+        config.agent.admin_api_key = self.admin_api_key
+        return config
 
 
-def _is_there(address: str) -> bool:
-    """Unless its machine says that nothing listens there: no answer can be that of a busy server, or the network's."""
+def scheduler_for(config: Tau2PPOConfig | Tau2SFTConfig) -> Scheduler:
+    """Return what starts the workers of a run: on Slurm, or on this machine."""
+    is_slurm = config.scheduler.type == "slurm"
+    scheduler = SlurmWorkers(config) if is_slurm else LocalScheduler(exp_config=config)
+    wait_for_forked_workers(scheduler, START_TIMEOUT)
+    return scheduler
+
+
+def resumable_loader(
+    dataset: Dataset, config: TrainDatasetConfig, world_size: int, seed: int
+) -> ResumableDataLoader:
+    """Return the batches of a data set for training."""
+    batch_size = config.batch_size // world_size
+    return ResumableDataLoader(dataset, batch_size, config.shuffle, config.drop_last, seed)
+
+
+def as_areals(loader: ResumableDataLoader) -> StatefulDataLoader:
+    """Return the loader as AReaL calls its type: AReaL uses what both classes have in common."""
+    return cast(StatefulDataLoader, loader)
+
+
+def lost_worker(scheduler: Scheduler | None) -> str | None:
+    """Return a sentence on a worker, or on Slurm a job, that has ended; None if all run."""
+    if isinstance(scheduler, SlurmWorkers):
+        return scheduler.lost_job()
+    failed = failed_worker(scheduler)
+    if failed is None:
+        return None
+    return f"worker {failed.worker_id} has ended with exit code {failed.exit_code}"
+
+
+def is_stuck(why_stuck: Callable[[], str | None]) -> bool:
+    """Tell whether the training cannot go on, as far as that can be found out."""
     try:
-        socket.create_connection(split_hostport(address), CONNECT_TIMEOUT).close()
-    except ConnectionRefusedError:
+        return why_stuck() is not None
+    except Exception:
         return False
-    except OSError:
-        pass
-    return True

@@ -1,55 +1,62 @@
-"""A run that cannot go on ends, and says why: AReaL 1.0.4 waits for workers that are gone, for hours."""
+"""End a run that cannot go on, and say why: AReaL 1.0.4 waits for lost workers for hours."""
 
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
-EVERY = 10.0  # seconds
+# seconds between two looks at the run
+INTERVAL = 10.0
 
 
 @contextmanager
-def watchdog(complaint: Callable[[], str | None], every: float = EVERY) -> Iterator[None]:
-    """End the block, which runs in the main thread, once `complaint()` is not None; it is asked in a thread of its own.
+def watchdog(why_stuck: Callable[[], str | None], interval: float = INTERVAL) -> Generator[None]:
+    """End the block once `why_stuck()` is not None.
+
+    The block runs in the main thread; a thread of the watchdog calls `why_stuck`.
 
     Raises:
-        RuntimeError: the complaint; again and again, should the block catch it, and in place of what the block raises.
+        RuntimeError: what `why_stuck` returned. It is raised again if the block catches it, and
+            in place of an error that the block raises for the same reason.
     """
-    main, over, found = threading.main_thread().ident, threading.Event(), ""
+    main_thread = threading.get_ident()
+    over = threading.Event()
+    reason = ""
 
     def ask() -> str | None:
         try:
-            return complaint()
-        except Exception:  # it could not find out
+            return why_stuck()
+        except Exception:
             logger.warning("The watchdog cannot look after the run now.", exc_info=True)
             return None
 
     def watch() -> None:
-        nonlocal found
-        while not over.wait(every):
-            said = ask()
-            if said is not None:
-                found = said
-                signal.pthread_kill(main, signal.SIGUSR1)
+        nonlocal reason
+        while not over.wait(interval):
+            answer = ask()
+            if answer is not None:
+                reason = answer
+                signal.pthread_kill(main_thread, signal.SIGUSR1)
 
-    def interrupt(_number, _frame) -> None:
+    def interrupt(number: int, frame: object) -> None:
         if not over.is_set():
-            raise RuntimeError(found)
+            raise RuntimeError(reason)
 
-    before = signal.signal(signal.SIGUSR1, interrupt)
+    handler_before = signal.signal(signal.SIGUSR1, interrupt)
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield
     except Exception as error:
         over.set()
-        if (said := ask()) is None:
+        answer = ask()
+        if answer is None:
             raise
-        raise RuntimeError(said) from error
+        raise RuntimeError(answer) from error
     finally:
         over.set()
         thread.join()
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGUSR1, handler_before)

@@ -1,0 +1,60 @@
+"""AReaL behind one door: its private names and its replaced classes stand in this package only.
+
+`trainers`, `schedulers` and `rollouts` give each private name of AReaL a plain one. The classes
+that mend a fault stand in the modules named below, and use public names only. A pull request or
+issue with a number is one of github.com/areal-project/AReaL. "main" is AReaL's branch of that
+name, which was read, not run, on 2026-11-27. tests/training/test_areal_*.py show each fault in
+the installed AReaL, and that it is gone here: such a test fails when AReaL has mended its fault.
+
+What AReaL does, and what it leads to     | What this project does           | Versions, thread
+------------------------------------------|----------------------------------|-------------------
+A `CheckpointException` ends a worker's   | engines.ReportsCheckpointErrors  | 1.0.4, main;
+thread; the trainer waits forever         |                                  | none found
+Megatron trains on from the weights that  | engines.ReloadsMasterWeights     | 1.0.4; #1468 saves
+it had before a load without optimizer    |                                  | the optimizer
+Each rollout worker counts groups up to a | engines.PlaysEveryGroup          | 1.0.4;
+share; one that is full waits for weights |                                  | #1396 (open)
+which wait for its group                  |                                  |
+A checkpoint is written over the one      | recovery.Checkpoints             | 1.0.4, main;
+before; one that cannot be read starts    |                                  | none found
+the run anew                              |                                  |
+A resumed run repeats the order of the    | recovery.ResumableDataLoader,    | 1.0.4, main;
+first epoch, forgets the groups under     | continue_group_numbers,          | none found
+way, and numbers new ones from 0          | is_group_under_way               |
+A resumed run starts the schedule of the  | trainers.Patched...Trainer       | 1.0.4, main;
+learning rate anew                        |                                  | none found
+A checkpoint is saved before the step is  | trainers.Patched...Trainer       | 1.0.4, main;
+evaluated and its statistics are written  |                                  | none found
+Proxies of a resumed run begin with       | trainers.PatchedPPOTrainer       | 1.0.4, main;
+version 0 of the weights                  |                                  | none found
+The proxy's key is a published constant,  | trainer.Tau2PPOTrainer           | 1.0.4; refused
+or stands in the config, which is saved   |                                  | since #1323
+A forked worker has 60 seconds to listen, | wait_for_forked_workers          | 1.0.4;
+which a busy machine exceeds              |                                  | none found
+Workers that end are noticed by the next  | failed_worker, watchdog, health, | 1.0.4;
+call only, which may never come           | PatchedSlurmScheduler            | none found
+On Slurm, a node without GPUs divides by  | PatchedSlurmScheduler            | 1.0.4;
+zero                                      |                                  | none found
+On Slurm without a container, a worker's  | PatchedSlurmScheduler            | 1.0.4; see also
+variables are dropped                     |                                  | #1584
+On Slurm, the trainer ignores container   | slurm.SlurmWorkers               | 1.0.4;
+type, mounts and srun's arguments         |                                  | none found
+No public name tells an episode the       | rollouts.served_weight_version   | 1.0.4
+version of its weights                    |                                  |
+"""
+
+import areal
+
+# the versions with which this project was run
+TESTED_VERSIONS = ("1.0.4",)
+
+
+def version_warning(version: str = areal.__version__) -> str | None:
+    """Return a sentence on an AReaL with which this project was never run; None for the others."""
+    if version in TESTED_VERSIONS:
+        return None
+    tested = ", ".join(TESTED_VERSIONS)
+    return (
+        f"AReaL {version} is installed, and this project was tested with {tested} only: "
+        "it replaces some of AReaL's private methods, which may have changed"
+    )

@@ -1,0 +1,25 @@
+"""What AReaL's controllers and workers know of rollouts, and tell nobody."""
+
+from areal.infra import RolloutController
+from areal.infra.rpc.guard import engine_blueprint
+
+
+def continue_group_numbers(controller: RolloutController, first: int) -> None:
+    """Have the controller number the groups of a resumed run from `first` on."""
+    controller._task_id_generator._task_cnt = first
+
+
+def is_group_under_way(controller: RolloutController, number: int) -> bool:
+    """Tell whether the group of this number has not come back to the trainer yet.
+
+    The controller numbers a group when it takes it from the data loader, and forgets the number
+    when the group has come back.
+    """
+    is_taken = number < controller._task_id_generator._task_cnt
+    return not is_taken or number in controller.dispatcher._active_task_ids
+
+
+def served_weight_version() -> int | None:
+    """Return the version of the weights that this worker's engines serve; None without engines."""
+    versions = [engine.get_version() for engine in engine_blueprint._engines.values()]
+    return max(versions, default=None)

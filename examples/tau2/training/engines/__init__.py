@@ -1,0 +1,100 @@
+"""AReaL's engines without three of their faults: a module of subclasses for each backend.
+
+A worker imports its engine by path, e.g. `examples.tau2.training.engines.archon.ArchonPPOActor`.
+The backends are modules of their own because not every machine has all of them installed.
+The table in `examples.tau2.training.areal` has the versions of AReaL that have these faults.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, TypeVar
+
+from areal.api import InferenceEngine, SaveLoadMeta, TrainEngine, WeightUpdateMeta
+from torch.distributed.checkpoint.api import CheckpointException
+
+Engine = TypeVar("Engine", bound=type)
+
+# our module for each of AReaL's
+MODULES = {
+    "areal.engine.fsdp_engine": "fsdp",
+    "areal.engine.megatron_engine": "megatron",
+    "areal.experimental.engine.archon_engine": "archon",
+}
+
+
+def subclass_of(engine: Engine) -> Engine:
+    """Return this package's subclass of one of AReaL's training engines, which has the same name.
+
+    Raises:
+        KeyError: the engine is of a backend that this package does not know.
+    """
+    module = import_module(f"{__name__}.{MODULES[engine.__module__]}")
+    return getattr(module, engine.__name__)
+
+
+@contextmanager
+def checkpoint_errors_reported() -> Generator[None]:
+    """Raise a `RuntimeError` with the cause in place of PyTorch's `CheckpointException`.
+
+    `CheckpointException` is no `Exception`. It ends the thread in which AReaL's worker runs the
+    engine, so that the trainer waits forever for an answer.
+    """
+    try:
+        yield
+    except CheckpointException as error:
+        failures = list(error.failures.values())
+        cause, _ = failures[0]
+        raise RuntimeError(f"{type(cause).__name__}: {cause}") from error
+
+
+class ReportsCheckpointErrors(TrainEngine):
+    """A training engine that raises an `Exception` when it cannot read or write a checkpoint."""
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        with checkpoint_errors_reported():
+            super().initialize(*args, **kwargs)
+
+    def save(self, meta: SaveLoadMeta) -> None:
+        with checkpoint_errors_reported():
+            super().save(meta)
+
+    def load(self, meta: SaveLoadMeta) -> None:
+        with checkpoint_errors_reported():
+            super().load(meta)
+
+    def update_weights(self, meta: WeightUpdateMeta) -> None:
+        with checkpoint_errors_reported():
+            super().update_weights(meta)
+
+
+class ReloadsMasterWeights(ReportsCheckpointErrors):
+    """A Megatron engine that trains on from the weights that it has loaded.
+
+    Megatron's optimizer has its own copy of the weights. AReaL cannot save that optimizer, and
+    leaves the copy as it was before the load: the first update would undo the load.
+    """
+
+    def load(self, meta: SaveLoadMeta) -> None:
+        super().load(meta)
+        optimizer = getattr(self, "optimizer", None)
+        if not meta.with_optim and hasattr(optimizer, "reload_model_params"):
+            optimizer.reload_model_params()
+
+
+class PlaysEveryGroup(InferenceEngine):
+    """A rollout engine that plays every group it is sent.
+
+    The rollout controller counts the groups under way, and sends them to its workers in turn.
+    AReaL's workers count as well, each up to its share. A worker that has had its share, and is
+    sent a group in place of one that another worker rejected, would play it with the next weights
+    only; but the trainer waits for that group before it makes them.
+    """
+
+    def initialize(
+        self,
+        engine_id: str | None = None,
+        addr: str | list[str] | None = None,
+        train_data_parallel_size: int = 1,
+    ) -> None:
+        super().initialize(engine_id, addr, train_data_parallel_size)

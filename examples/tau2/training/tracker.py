@@ -1,0 +1,24 @@
+"""What AReaL's rollout worker tells an episode that it plays, and is told of it."""
+
+from areal.infra import workflow_context
+from areal.utils import stats_tracker
+
+from examples.tau2.agent import RolloutContext
+from examples.tau2.training.areal.rollouts import served_weight_version
+from examples.tau2.training.groups import remember_reward
+
+
+class ArealTracker:
+    """The tracker of `Tau2AgentWorkflow` in a rollout worker of AReaL."""
+
+    def context(self) -> RolloutContext:
+        context = workflow_context.get()
+        return RolloutContext(context.is_eval, context.task_id, served_weight_version())
+
+    def record(self, statistics: dict[str, float]) -> None:
+        """Add an episode's numbers to AReaL's statistics, of training and evaluation apart."""
+        stats_tracker.get(workflow_context.stat_scope()).scalar(**statistics)
+
+    def remember_reward(self, reward: float) -> None:
+        """Tell the filter of groups an episode's reward."""
+        remember_reward(reward)
