@@ -22,6 +22,7 @@ from examples.tau2.episode import environment
 from examples.tau2.evaluation.store import TrialStore
 from tests.own_tasks import EMPTY, entry, mock_db, mock_entry, write
 from tests.scripted import LLMServer, ground_truth, in_turn, say
+from tests.waiting import until
 
 TASKS = [
     environment.find_task("mock", row["task_id"]) for row in task_rows("mock", "tau2/base", True)
@@ -65,6 +66,10 @@ def arguments(server: LLMServer, folder: Path, *more: str) -> list[str]:
 
 def lines(folder: Path) -> int:
     return len((folder / "episodes.jsonl").read_text().splitlines())
+
+
+def has_played(folder: Path, trials: int) -> bool:
+    return (folder / "episodes.jsonl").exists() and lines(folder) >= trials
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +153,7 @@ def test_a_server_that_does_not_answer_is_named_before_anything_is_played(tmp_pa
         assert len(server.requests) == 1
 
 
+@pytest.mark.processes
 def test_ctrl_c_loses_nothing(tmp_path):
     with model() as server:
         options = arguments(server, tmp_path, "--trials", "200", "--concurrency", "1")
@@ -158,10 +164,12 @@ def test_ctrl_c_loses_nothing(tmp_path):
             text=True,
             env=os.environ,
         )
-        while not (tmp_path / "episodes.jsonl").exists() or lines(tmp_path) < 3:
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            until(lambda: has_played(tmp_path, 3) or process.poll() is not None)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate()
+        finally:
+            process.kill()
     assert process.returncode == 130 and "the same command plays the rest" in err
     measured = json.loads(out)
     played = lines(tmp_path)

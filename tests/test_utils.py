@@ -77,6 +77,7 @@ print(json.dumps([before, state()]))
 """
 
 
+@pytest.mark.processes
 def test_importing_changes_nothing_else():
     output = subprocess.run(
         [sys.executable, "-c", STATE], capture_output=True, text=True, check=True
@@ -116,6 +117,7 @@ print(len(names), "modules imported")
 """
 
 
+@pytest.mark.processes
 def test_no_import_changes_areal_or_tau2():
     output = subprocess.run(
         [sys.executable, "-c", ATTRIBUTES], capture_output=True, text=True, check=True

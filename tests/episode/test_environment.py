@@ -123,6 +123,7 @@ def test_tasks_are_parsed_once():
     assert environment.load_tasks("telecom") is environment.load_tasks("telecom")
 
 
+@pytest.mark.processes
 def test_data_of_another_checkout(tmp_path):
     """`TAU2_DATA_DIR`, which the tau2 on PyPI ignores, replaces the data that came with it."""
     shutil.copytree(tau2.utils.DATA_DIR, tmp_path / "data")

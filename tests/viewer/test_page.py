@@ -9,6 +9,12 @@ from playwright.sync_api import expect, sync_playwright
 from examples.tau2.viewer.report_page import write_report
 from tests.viewer.runs import HOSTILE, TASKS
 
+# Playwright's timeout in milliseconds that means none; its expectations know no such number
+NO_LIMIT = 0
+expect.set_options(timeout=3_600_000)
+# of the list of episodes to compare with, after a choice: it has the focus as before
+IS_DRAWN_ANEW = "node => !node.isConnected && document.activeElement.id === 'compare'"
+
 
 @pytest.fixture(scope="module")
 def training_page(training_run) -> Path:
@@ -21,9 +27,9 @@ def evaluation_page(evaluation) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(
-    training_page, evaluation_page
-):  # first the pages: asyncio.run does not run beside Playwright
+def browser(training_page, evaluation_page):
+    """Chromium, without Playwright's limits of time: pytest's timeout ends what hangs."""
+    # the pages are made first: asyncio.run does not run beside Playwright
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
@@ -34,7 +40,9 @@ def browser(
         "--disable-component-update",
     ]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=arguments, timeout=NO_LIMIT
+        )
         yield browser
         browser.close()
 
@@ -48,6 +56,7 @@ def show(browser):
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
         )
+        context.set_default_timeout(NO_LIMIT)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
@@ -195,8 +204,9 @@ def test_the_keyboard_reaches_everything(show, training_page):
     page.locator("#compare").wait_for()
     page.keyboard.press("c")
     for _ in range(2):
+        before = page.locator("#compare").element_handle()
         page.keyboard.press("ArrowDown")
-        page.wait_for_timeout(200)
+        page.wait_for_function(IS_DRAWN_ANEW, arg=before)
     assert page.evaluate("document.activeElement.id") == "compare"
     assert page.locator("#compare").evaluate("node => node.selectedIndex") == 2
     page.keyboard.press("Escape")
