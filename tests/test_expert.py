@@ -1,4 +1,7 @@
-"""Turns to imitate: of expected actions, and of earlier rollouts; only of dialogs that earn the full reward."""
+"""The command expert.py: turns of expected actions and of earlier rollouts.
+
+Only dialogs that earn the full reward are written.
+"""
 
 import asyncio
 import json
@@ -44,13 +47,12 @@ def test_expected_actions_earn_the_full_reward(tmp_path, domain, options, dialog
     assert expert.main([str(path), "--domain", domain, *options]) == 0
     written = rows(path)
     assert len({row["metadata"]["source_dialog_id"] for row in written}) == dialogs
-    assert {(row["metadata"]["correct"], row["metadata"]["reward"]) for row in written} == {
-        (1, 1.0)
-    }
+    earned = {(row["metadata"]["correct"], row["metadata"]["reward"]) for row in written}
+    assert earned == {(1, 1.0)}
     solo = "--solo-mode" in options
     for turn in turns(path):
         assert turn.tools == environment.agent_schemas(domain, solo)
-        assert {name for name in called(turn)} <= {tool["function"]["name"] for tool in turn.tools}
+        assert set(called(turn)) <= {tool["function"]["name"] for tool in turn.tools}
         assert bool(called(turn)) or not solo
 
 
@@ -66,16 +68,11 @@ def test_a_task_whose_expected_actions_earn_less_is_left_out_and_named(tmp_path,
 
 
 def test_tasks_and_databases_of_ones_own(tmp_path):
-    entries = [
-        mock_entry(user, "Lunch", db_path=f"db/{user}.json") for user in ("ann", "bob")
-    ]  # of one id
+    # two tasks with the same id
+    entries = [mock_entry(user, "Lunch", db_path=f"db/{user}.json") for user in ("ann", "bob")]
     path = write(tmp_path, entries, ann=mock_db("ann"), bob=mock_db("bob"))
-    assert (
-        expert.main(
-            [f"{tmp_path}/turns.jsonl", "--domain", "mock", "--tasks-file", path, "--solo-mode"]
-        )
-        == 0
-    )
+    options = ["--domain", "mock", "--tasks-file", path, "--solo-mode"]
+    assert expert.main([f"{tmp_path}/turns.jsonl", *options]) == 0
     written = rows(tmp_path / "turns.jsonl")
     assert len({row["metadata"]["source_dialog_id"] for row in written}) == 2
     for task in ({"tasks_file": path, "row": 1}, {"tasks_file": path, "row": 2}):
@@ -83,10 +80,8 @@ def test_tasks_and_databases_of_ones_own(tmp_path):
         asyncio.run(rollout({**SOLO}, tmp_path / "generated", said, task=task))
     assert expert.main([f"{tmp_path}/again.jsonl", "--trajectories", f"{tmp_path}/generated"]) == 0
     imitated = turns(tmp_path / "again.jsonl")
-    assert [called(turn) for turn in imitated] == [
-        ["create_task"],
-        ["done"],
-    ]  # once: bob's database has no ann
+    # ann's task only: bob's database has no ann
+    assert [called(turn) for turn in imitated] == [["create_task"], ["done"]]
     assert imitated[0].messages == turns(tmp_path / "turns.jsonl")[0].messages
 
 
@@ -97,7 +92,10 @@ async def rollout(
     user: list[dict] = (),
     task: dict | None = None,
 ) -> float:
-    """Play a task, create_task_1 by default, with these completions; the trajectory goes to the folder."""
+    """Play a task, create_task_1 by default, with these completions; return the reward.
+
+    The trajectory goes to the folder.
+    """
 
     def llm(completions):
         answer = in_turn(*completions)
@@ -116,7 +114,10 @@ async def rollout(
 
 @pytest.fixture
 def from_rollouts(tmp_path):
-    """The turns written of rollouts, each a call of `rollout` without its folder."""
+    """`from_rollouts(*rollouts)` plays rollouts and gives the turns that are written of them.
+
+    Each rollout is the arguments of a call of `rollout`, without the folder.
+    """
 
     def write(*rollouts: tuple) -> list[Turn]:
         for econfig, *completions in rollouts:
@@ -152,8 +153,9 @@ def test_a_rollout_is_imitated_with_its_detours_and_thoughts_but_without_malform
     ]
 
 
-def test_the_same_words_are_imitated_once(from_rollouts):
-    calls = [[say(None, CREATE), DONE] for _ in range(2)]  # with other ids
+def test_dialogs_of_the_same_words_are_written_once(from_rollouts):
+    # the calls have other ids
+    calls = [[say(None, CREATE), DONE] for _ in range(2)]
     other = [say(None, ("get_users", {})), say(None, CREATE), DONE]
     assert len(from_rollouts(*((SOLO, said) for said in [*calls, other]))) == 2 + 3
 
@@ -181,7 +183,7 @@ def test_a_trajectory_that_does_not_earn_its_reward_again_is_left_out(from_rollo
     assert from_rollouts() == []
 
 
-def test_records_of_evaluations_are_trajectories_too(from_rollouts, tmp_path):
+def test_the_episodes_of_an_evaluation_are_trajectories_too(from_rollouts, tmp_path):
     written = from_rollouts((SOLO, [say(None, CREATE), DONE]))
     (path,) = (tmp_path / "generated").rglob("*.json")
     record = tmp_path / "episodes.jsonl"
@@ -200,7 +202,7 @@ def test_records_of_evaluations_are_trajectories_too(from_rollouts, tmp_path):
         (["--trajectories", "nowhere.jsonl"], "nowhere.jsonl"),
     ],
 )
-def test_options_without_sense_are_refused(tmp_path, capsys, argv, expected):
+def test_options_that_make_no_sense_are_refused(tmp_path, capsys, argv, expected):
     with pytest.raises(SystemExit, match="2"):
         expert.main([str(tmp_path / "turns.jsonl"), *argv])
     assert expected in capsys.readouterr().err

@@ -1,0 +1,178 @@
+"""Scripts of dialogs, which are played anew: a task's expected actions, or an earlier episode."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from openai.types.chat import ChatCompletion
+from tau2.data_model.message import AssistantMessage, UserMessage
+from tau2.data_model.tasks import Task
+
+from examples.tau2.data import tasks
+from examples.tau2.data.tasks import TaskRow
+from examples.tau2.episode.completions import assistant_entry, chat_completion
+from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.messages import to_openai
+from examples.tau2.episode.reward import evaluate_episode
+from examples.tau2.episode.simulation import AsyncOrchestrator
+from examples.tau2.episode.trajectory import Tau2RunInfo
+
+# with this tau2's user ends the conversation
+USER_STOP = "###STOP###"
+# an entry of an OpenAI history
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DialogScript:
+    """What agent and user say in a dialog on a task.
+
+    Each message of `agent` and `user` is an assistant's entry of an OpenAI history.
+    """
+
+    dialog_id: str
+    econfig: Tau2EnvConfig
+    row: TaskRow
+    agent: list[Entry]
+    user: list[Entry]
+
+    def words(self) -> tuple[str, str, str]:
+        """A key that is equal for scripts that say the same on the same task."""
+        said = []
+        for entry in (*self.agent, *self.user):
+            functions = [call["function"] for call in entry.get("tool_calls", [])]
+            said.append((entry["content"], functions))
+        return self.row.domain, self.row.task.id, json.dumps(said)
+
+
+@dataclass(frozen=True)
+class PlayedDialog:
+    """The reward of a dialog, and its well-formed agent turns as (history, message said)."""
+
+    reward: float
+    turns: list[tuple[list[Entry], Entry]]
+
+
+def script_of_expected_actions(econfig: Tau2EnvConfig, row: TaskRow) -> DialogScript:
+    """Write the script in which the expected actions of a task are done in their order.
+
+    The agent does its own actions, and asks the user for those of the user. At the end it tells
+    what the task wants to be communicated.
+    """
+    task, criteria = row.task, row.task.evaluation_criteria
+    actions = (criteria and criteria.actions) or []
+    told = (criteria and criteria.communicate_info) or []
+    agent: list[Entry] = []
+    user: list[Entry] = []
+    if not econfig.solo_mode:
+        user.append(assistant_entry(_request(task), []))
+    for number, action in enumerate(actions):
+        arguments = json.dumps(action.arguments, ensure_ascii=False)
+        call = assistant_entry(None, [(f"call_{number}", action.name, arguments)])
+        if econfig.solo_mode or action.requestor == "assistant":
+            agent.append(call)
+        else:
+            agent.append(assistant_entry(f"Please {action.name.replace('_', ' ')}.", []))
+            user += [call, assistant_entry("Done.", [])]
+    if econfig.solo_mode:
+        agent.append(assistant_entry(None, [("call_done", "done", "{}")]))
+    else:
+        agent.append(assistant_entry(" ".join(["Everything is taken care of.", *told]), []))
+        user.append(assistant_entry(USER_STOP, []))
+    return DialogScript(task.id, replace(econfig, domain=row.domain), row, agent, user)
+
+
+def script_of_episode(info: Tau2RunInfo) -> DialogScript:
+    """Write the script of what was said in an episode, with the agent's thoughts.
+
+    Raises:
+        LookupError, ValueError, OSError: the task is gone, or its file cannot be read.
+    """
+    econfig = Tau2EnvConfig(
+        domain=info.domain,
+        solo_mode=info.solo_mode,
+        add_thinking_tool=info.add_thinking_tool,
+        max_steps=info.steps + 1,
+    )
+    row = tasks.find_task_row(tasks.dataset_row(info.task_id), info.domain)
+    initial_state = row.task.initial_state
+    history = (initial_state and initial_state.message_history) or []
+    agent: list[Entry] = []
+    user: list[Entry] = []
+    for message in info.simulation.messages[len(history) :]:
+        if isinstance(message, UserMessage):
+            user += to_openai(message, speaker="user")
+        # tau2's greeting has no raw data: no agent said it
+        elif isinstance(message, AssistantMessage) and message.raw_data:
+            raw = message.raw_data
+            names = [name for name in ("role", "content", "tool_calls") if name in raw]
+            agent.append({name: raw[name] for name in names})
+    return DialogScript(info.simulation.id, econfig, row, agent, user)
+
+
+async def play_script(script: DialogScript) -> PlayedDialog:
+    """Play the dialog in the real environment, and let tau2 evaluate it.
+
+    If the dialog takes another course than its script, a side may come to the end of its lines.
+    Then the agent says nothing, which is a failure, or the user ends the conversation.
+    """
+    said: list[tuple[list[Entry], Entry]] = []
+    agent, user = iter(script.agent), iter(script.user)
+
+    async def call_agent(messages: list[Entry], tools: object, choice: object) -> ChatCompletion:
+        line = next(agent, assistant_entry(None, []))
+        said.append((list(messages), line))
+        return chat_completion(line)
+
+    async def call_user(messages: list[Entry], tools: object, choice: object) -> ChatCompletion:
+        return chat_completion(next(user, assistant_entry(USER_STOP, [])))
+
+    econfig, row = script.econfig, script.row
+    episode = AsyncOrchestrator(econfig, row.task, call_agent, call_user, row.db_path)
+    await episode.converse()
+    reward = evaluate_episode(
+        episode.simulation_run(),
+        row.task,
+        econfig.domain,
+        econfig.solo_mode,
+        econfig.add_thinking_tool,
+        row.db_path,
+    ).reward
+    played = zip(said, episode.agent.turns, strict=True)
+    return PlayedDialog(reward, [turn for turn, agent_turn in played if not agent_turn.malformed])
+
+
+def successful_episodes(paths: Iterable[Path]) -> Iterator[Tau2RunInfo]:
+    """Read the episodes with the full reward.
+
+    A path is a folder of trajectories, or the `episodes.jsonl` of an evaluation.
+
+    Raises:
+        ValueError, OSError: an episode cannot be read.
+    """
+    for path in paths:
+        for episode in _episodes(path):
+            info = Tau2RunInfo.from_json(episode)
+            if info.reward == 1.0:
+                yield info
+
+
+def _episodes(path: Path) -> Iterator[bytes]:
+    if path.is_dir():
+        for file in sorted(path.rglob("*.json")):
+            yield file.read_bytes()
+    else:
+        for line in path.read_bytes().splitlines():
+            # the number of the trial comes first
+            yield line.partition(b" ")[2]
+
+
+def _request(task: Task) -> str:
+    """The user's first message: why the user calls, and what the user knows."""
+    instructions = task.user_scenario.instructions
+    if isinstance(instructions, str):
+        return instructions
+    parts = [instructions.reason_for_call, instructions.known_info]
+    return "\n".join(part for part in parts if part)

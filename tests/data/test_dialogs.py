@@ -1,0 +1,87 @@
+"""Scripts of dialogs: what is said in them, and what happens when they are played."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from examples.tau2.agent import Tau2AgentWorkflow
+from examples.tau2.data.dialogs import (
+    USER_STOP,
+    DialogScript,
+    play_script,
+    script_of_episode,
+    script_of_expected_actions,
+    successful_episodes,
+)
+from examples.tau2.data.tasks import find_task_row
+from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
+from tests.scripted import replay, say
+
+CREATE = ("create_task", {"user_id": "user_1", "title": "Important Meeting"})
+SOLO = Tau2EnvConfig(domain="mock", solo_mode=True)
+WITH_USER = Tau2EnvConfig(domain="mock")
+
+
+def script(econfig: Tau2EnvConfig) -> DialogScript:
+    row = find_task_row({"task_id": "create_task_1"}, "mock")
+    return script_of_expected_actions(econfig, row)
+
+
+def episode(*said: dict) -> Tau2RunInfo:
+    workflow = Tau2AgentWorkflow({"domain": "mock", "solo_mode": True})
+    return asyncio.run(workflow.play_with(replay(list(said)), {"task_id": "create_task_1"}))
+
+
+def called(entries: list[dict]) -> list[str | None]:
+    """The tool that each message calls; None for a message without calls."""
+    calls = [entry.get("tool_calls") for entry in entries]
+    return [found[0]["function"]["name"] if found else None for found in calls]
+
+
+def test_a_script_of_expected_actions_has_a_user_unless_it_is_solo():
+    solo, talk = script(SOLO), script(WITH_USER)
+    assert called(solo.agent) == ["create_task", "done"] and solo.user == []
+    assert called(talk.agent) == ["create_task", None] and called(talk.user) == [None, None]
+    assert talk.user[-1]["content"] == USER_STOP
+
+
+def test_the_user_is_asked_for_the_users_actions():
+    row = find_task_row({"task_id": "create_task_1"}, "mock")
+    task = row.task.model_copy(deep=True)
+    task.evaluation_criteria.actions[0].requestor = "user"
+    asked = script_of_expected_actions(WITH_USER, replace(row, task=task))
+    assert asked.agent[0]["content"] == "Please create task."
+    assert called(asked.user) == [None, "create_task", None, None]
+
+
+@pytest.mark.parametrize("econfig", [SOLO, WITH_USER], ids=["solo", "with a user"])
+def test_a_dialog_that_leaves_its_script_ends_without_the_reward(econfig):
+    full = script(econfig)
+    assert asyncio.run(play_script(full)).reward == 1.0
+    # the user waits for a call that the agent never makes
+    cut = replace(full, agent=[], user=full.user[:1])
+    dialog = asyncio.run(play_script(cut))
+    assert dialog.reward < 1.0 and dialog.turns == []
+
+
+def test_scripts_of_the_same_words_have_the_same_key_whatever_their_ids():
+    first, second = (episode(say(None, CREATE), say(None, ("done", {}))) for _ in range(2))
+    other = episode(say("I create it.", CREATE), say(None, ("done", {})))
+    keys = [script_of_episode(info).words() for info in (first, second, other)]
+    assert keys[0] == keys[1] != keys[2]
+    assert first.simulation.id != second.simulation.id
+
+
+def test_successful_episodes_are_read_from_folders_and_from_evaluations(tmp_path):
+    good = episode(say(None, CREATE), say(None, ("done", {})))
+    bad = episode(say(None, ("done", {})))
+    for info in (good, bad):
+        write_trajectory(info, tmp_path / "generated")
+    lines = [
+        b"%d %b\n" % (number, info.to_json(indent=None)) for number, info in enumerate((bad, good))
+    ]
+    (tmp_path / "episodes.jsonl").write_bytes(b"".join(lines))
+    paths = [tmp_path / "generated", tmp_path / "episodes.jsonl"]
+    assert list(successful_episodes(paths)) == [good, good]
