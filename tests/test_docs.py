@@ -33,7 +33,7 @@ SECTIONS = "econfig|cluster|actor|rollout|recover|saver|stats_logger|train_datas
 OPTION = re.compile(rf"(?<![\w./])(?:{SECTIONS})(?:\.\w+|\[\d\])+")
 
 # files of a run, and not of the repository
-WRITTEN_BY_RUNS = {"config.yaml", "console.log", "merged.log", "rollout.log", "rollout.sh"}
+WRITTEN_BY_RUNS = {"actor.sh", "config.yaml", "rollout.log", "rollout.sh"}
 # messages that AReaL prints, not this project
 MESSAGES_OF_AREAL = {"This trajectory will be rejected"}
 
