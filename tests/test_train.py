@@ -50,7 +50,7 @@ def test_training_has_full_batches_and_validation_each_task_once(cpu_config):
 def test_the_workflow_is_told_its_data_sets_and_sampling(cpu_config):
     sampling = cpu_config.gconfig
     arguments = workflow_arguments(cpu_config, sampling, Path("trajectories"))
-    assert set(arguments) == {"econfig", "gen_args", "output_dir", "datasets"}
+    assert set(arguments) == {"econfig", "gen_args", "output_dir", "tracker", "datasets"}
     assert arguments["gen_args"]["temperature"] == sampling.temperature
     assert "n_samples" not in arguments["gen_args"]
     assert None not in arguments["gen_args"].values()

@@ -9,7 +9,8 @@ from areal.api.cli_args import TrainDatasetConfig, ValidDatasetConfig
 from pydantic import ValidationError
 
 from examples.tau2.data.dataset import BadTasks, TaskFilter, task_rows
-from examples.tau2.data.tasks import explain_error, find_task_row
+from examples.tau2.data.tasks import find_task_row
+from examples.tau2.data.tasks_file import explain_error
 from examples.tau2.episode import environment
 from examples.tau2.utils import Tau2PPOConfig
 

@@ -1,5 +1,6 @@
 """Turns a command line into a config, and collects everything that is wrong with its options."""
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from areal.api.cli_args import parse_cli_args, to_structured_cfg
@@ -66,18 +67,29 @@ def _structured(given: dict[str, Any], config_class: type) -> DictConfig:
 
 def _remove_wrong_options(given: dict[str, Any], config_class: type) -> list[str]:
     """Delete the options that do not exist or have the wrong type; return a problem for each."""
+    problems = []
+    for path, problem in list(_wrong_options(given, config_class)):
+        problems.append(f"{'.'.join(path)}: {problem}")
+        _delete(given, path)
+    return problems
+
+
+def _wrong_options(
+    value: Any, config_class: type, path: OptionPath = ()
+) -> Iterator[tuple[OptionPath, str]]:
+    """Yield the path of each wrong option at or below `path`, and what is wrong with it.
+
+    `value` is what is given at `path`. Sections are searched only if something is wrong in them,
+    because each try takes a while.
+    """
     try:
-        _structured(given, config_class)
-    except Exception:
-        problems = []
-        for path, value in _options(given):
-            try:
-                _structured(_nested(path, value), config_class)
-            except Exception as error:
-                problems.append(f"{'.'.join(path)}: {first_line(error)}")
-                _delete(given, path)
-        return problems
-    return []
+        _structured(_nested(path, value), config_class)
+    except Exception as error:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                yield from _wrong_options(inner, config_class, (*path, key))
+        else:
+            yield path, first_line(error)
 
 
 def _fill_missing_options(config: DictConfig) -> list[str]:
