@@ -8,6 +8,9 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,23 +52,41 @@ DENSE = ["config_1.7b_airline.yaml", "config_8b_airline.yaml"]
 SLURM = [name for name, (_, nodes, _) in TABLE.items() if nodes > 1]
 GPU = list(TABLE)
 
+Load = Callable[..., Tau2PPOConfig]
+
 VARIABLES = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "SGLANG_FORWARD_UNKNOWN_TOOLS": "1"}
 
 
-def load(name: str, tmp_path: Path, *overrides: str) -> Tau2PPOConfig:
-    """Load a config as `train.py` does, with the overrides of the specification's commands."""
-    (tmp_path / "name_resolve").mkdir(exist_ok=True)
-    argv = [
-        "--config",
-        str(FOLDER / name),
-        "experiment_name=test",
-        "trial_name=trial",
-        f"cluster.fileroot={tmp_path}",
-        f"cluster.name_resolve.nfs_record_root={tmp_path}/name_resolve",
-    ]
-    if name != "config_cpu.yaml":
-        argv.append("econfig.user_llm_base_url=http://localhost:8000/v1/")
-    return load_expr_config([*argv, *overrides], Tau2PPOConfig)[0]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The `cluster.fileroot` of all configs."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "name_resolve").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def load(folder) -> Load:
+    """`load(name, *overrides)` returns a config as `train.py` loads it; each is read once.
+
+    The overrides of the specification's commands are always given.
+    """
+
+    @cache
+    def load_once(name: str, *overrides: str) -> Tau2PPOConfig:
+        argv = [
+            "--config",
+            str(FOLDER / name),
+            "experiment_name=test",
+            "trial_name=trial",
+            f"cluster.fileroot={folder}",
+            f"cluster.name_resolve.nfs_record_root={folder}/name_resolve",
+        ]
+        if name != "config_cpu.yaml":
+            argv.append("econfig.user_llm_base_url=http://localhost:8000/v1/")
+        return load_expr_config([*argv, *overrides], Tau2PPOConfig)[0]
+
+    return lambda *arguments: deepcopy(load_once(*arguments))
 
 
 def parallel(backend: str):
@@ -77,10 +98,10 @@ def test_the_specified_configs_are_there():
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_loads_with_areal(name, tmp_path):
-    config = load(name, tmp_path)
+def test_loads_with_areal(name, folder, load):
+    config = load(name)
     for section in (config.cluster, config.saver, config.recover):
-        assert section.fileroot == str(tmp_path)
+        assert section.fileroot == str(folder)
     paths = {config.tokenizer_path, config.rollout.tokenizer_path, config.sglang.model_path}
     assert paths == {config.actor.path}
     assert config.rollout.agent.export_style == "individual"
@@ -90,21 +111,20 @@ def test_loads_with_areal(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", SFT)
-def test_imitation_saves_the_model_that_its_rl_config_trains(name, tmp_path):
+def test_imitation_saves_the_model_that_its_rl_config_trains(name, folder, load):
     argv = [
         "--config",
         str(FOLDER / name),
         "experiment_name=test",
         "trial_name=sft",
-        f"cluster.fileroot={tmp_path}",
+        f"cluster.fileroot={folder}",
     ]
-    Path(tmp_path, "name_resolve").mkdir()
     config = load_expr_config(argv, Tau2SFTConfig)[0]
     prefix = name.removesuffix(".yaml").replace("sft_", "")
     (rl_name,) = [other for other in ALL if other.startswith(prefix)]
-    assert config.actor.path == config.tokenizer_path == load(rl_name, tmp_path).actor.path
+    assert config.actor.path == config.tokenizer_path == load(rl_name).actor.path
     for section in (config.cluster, config.saver, config.recover):
-        assert section.fileroot == str(tmp_path)
+        assert section.fileroot == str(folder)
     # the last epoch is saved
     assert config.saver.freq_epochs and config.total_train_epochs % config.saver.freq_epochs == 0
     assert config.train_dataset.batch_size % parallel(config.actor.backend).dp_size == 0
@@ -114,9 +134,9 @@ def test_imitation_saves_the_model_that_its_rl_config_trains(name, tmp_path):
     "option",
     ["econfig.turn_discont=0.9", "actor.optimizer.learning_rate=1", "rollout.openai.mode=inline"],
 )
-def test_unknown_options_are_refused(option, tmp_path):
+def test_unknown_options_are_refused(option, load):
     with pytest.raises(ConfigKeyError):
-        load("config_1.7b_airline.yaml", tmp_path, f"+{option}")
+        load("config_1.7b_airline.yaml", f"+{option}")
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.name)
@@ -127,8 +147,8 @@ def test_only_train_sets_the_turn_discount_and_the_admin_key(path):
 
 
 @pytest.mark.parametrize("name", GPU)
-def test_model_and_allocation_are_the_specified(name, tmp_path):
-    config = load(name, tmp_path)
+def test_model_and_allocation_are_the_specified(name, load):
+    config = load(name)
     model, nodes, allocation = TABLE[name]
     assert config.actor.path == model
     assert f"{config.rollout.backend}+{config.actor.backend}" == allocation
@@ -148,25 +168,25 @@ def test_shared_storage_must_be_set(name):
     assert composed.cluster.name_resolve.nfs_record_root.startswith("/path/to/")
 
 
-def test_hybrid_allocations_are_what_they_say(tmp_path):
-    small = parallel(load("config_30b_moe_airline.yaml", tmp_path).actor.backend)
+def test_hybrid_allocations_are_what_they_say(load):
+    small = parallel(load("config_30b_moe_airline.yaml").actor.backend)
     assert (small.dp_size, small.pp_size, small.tp_size, small.cp_size) == (4, 4, 2, 1)
     assert (small.ep_size, small.etp_size, small.edp_size) == (4, 1, 2)
-    large = parallel(load("config_235b_moe_airline.yaml", tmp_path).actor.backend)
+    large = parallel(load("config_235b_moe_airline.yaml").actor.backend)
     assert (large.dp_size, large.pp_size, large.tp_size, large.cp_size) == (1, 12, 4, 1)
     assert (large.ep_size, large.etp_size, large.edp_size) == (4, 1, 1)
 
 
 @pytest.mark.parametrize("name", GPU)
-def test_batches_divide_over_data_parallel_ranks(name, tmp_path):
-    config = load(name, tmp_path)
+def test_batches_divide_over_data_parallel_ranks(name, load):
+    config = load(name)
     assert config.train_dataset.batch_size % parallel(config.actor.backend).dp_size == 0
     assert config.rollout.consumer_batch_size == config.train_dataset.batch_size
 
 
 @pytest.mark.parametrize("name", GPU)
-def test_tree_training_for_dense_models_only(name, tmp_path):
-    actor = load(name, tmp_path).actor
+def test_tree_training_for_dense_models_only(name, load):
+    actor = load(name).actor
     assert actor.enable_tree_training == (name in DENSE)
     if actor.enable_tree_training:
         assert actor.pad_to_maximum
@@ -177,8 +197,8 @@ def test_tree_training_for_dense_models_only(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", GPU)
-def test_every_prompt_that_the_proxy_admits_fits(name, tmp_path):
-    config = load(name, tmp_path)
+def test_every_prompt_that_the_proxy_admits_fits(name, load):
+    config = load(name)
     longest = config.rollout.agent.engine_max_tokens
     # AReaL's proxy allows no more than this
     assert longest == config.gconfig.max_tokens <= 32768
@@ -192,8 +212,8 @@ def test_every_prompt_that_the_proxy_admits_fits(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", GPU)
-def test_sglang_takes_its_command(name, tmp_path):
-    config = load(name, tmp_path)
+def test_sglang_takes_its_command(name, load):
+    config = load(name)
     servers = parallel(config.rollout.backend)
     command = SGLangConfig.build_cmd(
         config.sglang, servers.tp_size, base_gpu_id=0, host="localhost", port=8000
@@ -251,8 +271,8 @@ def slurm_scripts(config: Tau2PPOConfig, monkeypatch) -> dict[str, tuple[dict[st
 
 
 @pytest.mark.parametrize("name", SLURM)
-def test_slurm_jobs_take_the_specified_gpus(name, tmp_path, monkeypatch):
-    config = load(name, tmp_path)
+def test_slurm_jobs_take_the_specified_gpus(name, folder, load, monkeypatch):
+    config = load(name)
     scripts = slurm_scripts(config, monkeypatch)
     assert sum(int(options["nodes"]) for options, _ in scripts.values()) == TABLE[name][1]
     for role, engine in (("actor", config.actor), ("rollout", config.rollout)):
@@ -267,12 +287,12 @@ def test_slurm_jobs_take_the_specified_gpus(name, tmp_path, monkeypatch):
         server = "python3 -m areal.infra.rpc.rpc_server"
         assert f"{server} --experiment-name test --trial-name trial " in command
         assert f" --role {role} " in command
-        assert f"--nfs-record-root {tmp_path}/name_resolve" in command
+        assert f"--nfs-record-root {folder}/name_resolve" in command
 
 
 @pytest.mark.parametrize("name", SLURM)
-def test_slurm_workers_run_in_the_container_with_all_variables(name, tmp_path, monkeypatch):
-    config = load(name, tmp_path, "+actor.scheduling_spec.0.env_vars.TAU2_DATA_DIR=/data/tau2")
+def test_slurm_workers_run_in_the_container_with_all_variables(name, folder, load, monkeypatch):
+    config = load(name, "+actor.scheduling_spec.0.env_vars.TAU2_DATA_DIR=/data/tau2")
     for options, command in slurm_scripts(config, monkeypatch).values():
         words = shlex.split(command.partition("bash -c")[0])
         values = [after for word, after in pairwise(words) if word == "--env"]
@@ -281,13 +301,13 @@ def test_slurm_workers_run_in_the_container_with_all_variables(name, tmp_path, m
         assert variables["OMP_NUM_THREADS"] == options["cpus-per-task"]
         assert str(FOLDER.parents[1]) in variables["PYTHONPATH"].split(":")
         assert "singularity exec" in command
-        assert words[words.index("--bind") + 1] == f"{tmp_path}:{tmp_path}"
+        assert words[words.index("--bind") + 1] == f"{folder}:{folder}"
         assert words[-1] == "docker://ghcr.io/inclusionai/areal-runtime:latest"
 
 
 @pytest.mark.parametrize("name", SLURM)
-def test_slurm_workers_run_without_a_container(name, tmp_path, monkeypatch):
-    config = load(name, tmp_path, "++actor.scheduling_spec.0.container_type=none")
+def test_slurm_workers_run_without_a_container(name, load, monkeypatch):
+    config = load(name, "++actor.scheduling_spec.0.container_type=none")
     for _, command in slurm_scripts(config, monkeypatch).values():
         assert "singularity" not in command and "areal-runtime" not in command
         assert "--gres=gpu:8 bash -c 'export CUDA_VISIBLE_DEVICES=" in command
@@ -296,10 +316,9 @@ def test_slurm_workers_run_without_a_container(name, tmp_path, monkeypatch):
         assert f"export PYTHONPATH={FOLDER.parents[1]}:" in command
 
 
-def test_local_workers_share_the_node(tmp_path, monkeypatch):
+def test_local_workers_share_the_node(load, monkeypatch):
     config = load(
         "config_1.7b_airline.yaml",
-        tmp_path,
         "+actor.scheduling_spec.0.env_vars.TAU2_DATA_DIR=/data/tau2",
     )
     started = []
@@ -336,8 +355,8 @@ def interactions(turns: int, reward: float, length: int = 6) -> dict[str, torch.
 
 
 @pytest.mark.parametrize("name", GPU)
-def test_all_turns_of_an_episode_get_the_same_advantage(name, tmp_path):
-    config = load(name, tmp_path)
+def test_all_turns_of_an_episode_get_the_same_advantage(name, load):
+    config = load(name)
     turns = torch.tensor([9, 14, 11, 12, 10, 13, 9, 12])
     solved = torch.tensor([False, True, False, False, True, False, True, False])
     assert len(turns) == config.gconfig.n_samples
