@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 from tau2.data_model.message import ToolCall
 from tau2.data_model.tasks import Task
@@ -22,6 +23,11 @@ KINDS = [
     ("retail", False),
     ("telecom", False),
     ("telecom", True),
+]
+# for tests of every base task, of which only mock has few
+EVERY_TASK_OF_KINDS = [
+    pytest.param(domain, solo_mode, marks=[] if domain == "mock" else [pytest.mark.exhaustive])
+    for domain, solo_mode in KINDS
 ]
 
 

@@ -20,7 +20,7 @@ from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.episode import environment
 from examples.tau2.episode.reward import evaluate_episode, matched_actions
 from tests.calls import (
-    KINDS,
+    EVERY_TASK_OF_KINDS,
     altered,
     base_tasks,
     contents,
@@ -36,7 +36,7 @@ Played = tuple[
 ]  # the conversation, and the hashes of both databases after it
 
 
-@pytest.mark.parametrize("domain, solo_mode", KINDS)
+@pytest.mark.parametrize("domain, solo_mode", EVERY_TASK_OF_KINDS)
 def test_results_hashes_and_rewards_are_stock_tau2s(domain, solo_mode, tmp_path):
     """All conversations of a task are played at the same time, a call of each in turn.
 

@@ -16,7 +16,7 @@ from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
-from tests.calls import KINDS, base_tasks, register_stock, stock
+from tests.calls import EVERY_TASK_OF_KINDS, base_tasks, register_stock, stock
 from tests.scripted import ground_truth, replay, say
 
 
@@ -76,7 +76,7 @@ def assert_same(
     return run
 
 
-@pytest.mark.parametrize("domain, solo_mode", KINDS)
+@pytest.mark.parametrize("domain, solo_mode", EVERY_TASK_OF_KINDS)
 def test_every_base_task_as_tau2_plays_it(domain, solo_mode, monkeypatch):
     """Per task a seeded variation: the ground truth as it is, with an action left out, or strewn with faulty turns."""
     variations = random.Random(domain)
