@@ -12,7 +12,7 @@ from tests.viewer.runs import HOSTILE, TASKS
 # Playwright's timeout in milliseconds that means none; its expectations know no such number
 NO_LIMIT = 0
 expect.set_options(timeout=3_600_000)
-# of the list of episodes to compare with, after a choice: it has the focus as before
+# whether a select of episodes to compare with was replaced by another one, which has the focus
 IS_DRAWN_ANEW = "node => !node.isConnected && document.activeElement.id === 'compare'"
 
 
@@ -49,7 +49,7 @@ def browser(training_page, evaluation_page):
 
 @pytest.fixture
 def show(browser):
-    """`show(page file)`: the page opened; it may neither complain nor load anything else."""
+    """`show(page file)` opens a page, which may neither report an error nor load another file."""
     complaints, contexts = [], []
 
     def open_page(path: Path, width: int = 1280, scheme: str = "light"):
@@ -86,12 +86,10 @@ def test_curves_are_drawn_and_a_click_on_a_step_chooses_its_episodes(show, train
     page = show(training_page)
     page.locator("#charts figure:nth-child(8) .main-svg").first.wait_for()
     assert page.locator("#charts figcaption").all_text_contents()[0] == "Reward"
-    page.locator("#charts figure:nth-child(3) .point").first.click(
-        force=True
-    )  # through the layer that catches the mouse
-    assert (
-        page.locator("input[name=step]").input_value() == "1" and count(page) == "6 of 13 episodes"
-    )
+    # `force` clicks through the layer that catches the mouse
+    page.locator("#charts figure:nth-child(3) .point").first.click(force=True)
+    assert page.locator("input[name=step]").input_value() == "1"
+    assert count(page) == "6 of 13 episodes"
 
 
 def test_episodes_are_filtered_and_sorted(show, training_page):
@@ -107,14 +105,12 @@ def test_episodes_are_filtered_and_sorted(show, training_page):
         ("purpose", "eval", 1),
     ):
         field = page.locator(f"#filters [name={name}]")
-        field.fill(value) if field.evaluate(
-            "node => node.tagName"
-        ) == "INPUT" else field.select_option(value)
-        shown = page.locator("#list a:not([hidden])").count()
-        assert (shown, count(page)) == (
-            expected,
-            f"{expected} of 13 episodes" if expected < 13 else "13 episodes",
-        )
+        if field.evaluate("node => node.tagName") == "INPUT":
+            field.fill(value)
+        else:
+            field.select_option(value)
+        assert page.locator("#list a:not([hidden])").count() == expected
+        assert count(page) == ("13 episodes" if expected == 13 else f"{expected} of 13 episodes")
         page.get_by_role("button", name="Clear").click()
         expect(page.locator("output")).to_have_text("13 episodes")
     page.locator("input[name=step]").fill("2-")
@@ -135,36 +131,28 @@ def test_a_conversation_is_read_beside_what_the_task_expects(show, training_page
     reading = page.locator("#reading")
     reading.locator(".message").first.wait_for()
     heads = reading.locator(".message.assistant .head").all_text_contents()
-    assert (
-        "reward -0.1" in heads[0]
-        and "format error: unknown tool" in heads[0]
-        and "100 + 10 tokens" in heads[0]
-    )
+    for text in ("reward -0.1", "format error: unknown tool", "100 + 10 tokens"):
+        assert text in heads[0]
     assert reading.get_by_text("Actions: 1 missing, 2 extra").is_visible()
     assert reading.get_by_role("cell", name="agent.tasks.task_1.status").is_visible()
     result = reading.locator(".message.tool details").first
-    assert (
-        result.get_attribute("open") is None
-        and "error of no_such_tool" in result.locator("summary").text_content()
-    )
+    assert result.get_attribute("open") is None
+    assert "error of no_such_tool" in result.locator("summary").text_content()
     page.keyboard.press("f")
-    assert (
-        result.locator("pre").is_visible()
-        and reading.locator(".message details:not([open])").count() == 0
-    )
+    assert result.locator("pre").is_visible()
+    assert reading.locator(".message details:not([open])").count() == 0
     reading.get_by_role("button", name="3", exact=True).click()
     assert "create_task" in reading.locator(".message.here").text_content()
 
 
-def test_what_a_model_wrote_is_shown_as_text(show, training_page):
+def test_a_models_text_is_never_read_as_html(show, training_page):
     page = show(training_page)
     page.locator("select[name=reward]").select_option("none")
     page.locator("#list a:not([hidden])").first.click()
     page.locator("#reading .message").first.wait_for()
     page.keyboard.press("f")
-    assert HOSTILE.replace("\u2028", "") in page.locator(
-        "#reading .think pre"
-    ).text_content().replace("\u2028", "")
+    thoughts = page.locator("#reading .think pre").text_content()
+    assert HOSTILE.replace("\u2028", "") in thoughts.replace("\u2028", "")
     assert page.locator("#reading img, #reading script, #reading .message .text b").count() == 0
     assert page.evaluate("typeof hacked") == "undefined"
 
@@ -237,7 +225,8 @@ def test_nothing_is_cut_off_and_all_can_be_read(show, training_page, width, sche
     page.keyboard.press("f")
     assert page.evaluate(WIDER_THAN_ITS_BOX) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert min(page.evaluate(CONTRASTS)) >= 4.5  # WCAG 2.2, AA
+    # the level AA of WCAG 2.2
+    assert min(page.evaluate(CONTRASTS)) >= 4.5
 
 
 # the elements with text that is wider than their box: it is hidden, or needs a scroll bar

@@ -61,8 +61,8 @@ def open_store(folder: Path, identity: dict[str, object]) -> TrialStore:
     """Open the store of an evaluation's folder, and note its identity in settings.json.
 
     Raises:
-        OSError: the folder cannot be used, since it holds episodes of another identity, another
-            process is writing to it, or the disk does not let us.
+        OSError: the folder holds episodes of another identity, another process is writing to it,
+            or the disk is full, read-only, ...
     """
     settings_file = folder / "settings.json"
     if settings_file.exists() and json.loads(settings_file.read_text()) != identity:
