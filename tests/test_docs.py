@@ -113,6 +113,18 @@ def test_the_readme_links_every_page():
     assert {page for page in PAGES if page != README} <= linked
 
 
+def test_names_in_the_table_of_places_are_in_the_files_that_it_names():
+    text = (ROOT / "docs/development.md").read_text()
+    table = text.partition("## Where a thing is changed")[2].partition("\n## ")[0]
+    for line in table.splitlines():
+        spans = INLINE_CODE.findall(line)
+        files = [ROOT / span for span in spans if span.endswith(".py") and "/" in span]
+        sources = "\n".join(path.read_text() for path in files)
+        for name in spans:
+            if files and name.replace(".", "").isidentifier() and not OPTION.fullmatch(name):
+                assert name.rpartition(".")[2] in sources, name
+
+
 # -- options -----------------------------------------------------------------------------------
 
 
