@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.episode import environment, llm
+from examples.tau2.episode import environment, outage
 from tests.scripted import ground_truth, replay, say
 
 TASK = "create_task_1"
@@ -127,11 +127,11 @@ def play(
         await asyncio.gather(*players)
         await simulator.down()
 
-    llm.logger.addHandler(handler)
+    outage.logger.addHandler(handler)
     try:
         asyncio.run(scenario())
     finally:
-        llm.logger.removeHandler(handler)
+        outage.logger.removeHandler(handler)
     return ended, lines, moments
 
 

@@ -17,7 +17,7 @@ from tau2.metrics.agent_metrics import compute_metrics
 
 from examples.tau2 import evaluate
 from examples.tau2.data.dataset import task_rows
-from examples.tau2.data.tasks import read_tasks_file
+from examples.tau2.data.tasks_file import read_tasks_file
 from examples.tau2.episode import environment
 from examples.tau2.evaluation.store import TrialStore
 from tests.own_tasks import EMPTY, entry, mock_db, mock_entry, write

@@ -21,7 +21,8 @@ import httpx
 
 from examples.tau2 import quiet_tau2
 from examples.tau2.data.dataset import TaskFilter, task_rows
-from examples.tau2.data.tasks import TaskRow, find_task_row, task_label
+from examples.tau2.data.tasks import find_task_row, task_label
+from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.llm import (

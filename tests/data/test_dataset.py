@@ -1,4 +1,4 @@
-"""Data sets of tau2 tasks: splits and tasks files, filtered, and what is sent to workers of them."""
+"""Data sets of tau2 tasks: splits and tasks files, filters, and the rows that workers get."""
 
 import json
 import os
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from examples.tau2.data import tasks
 from examples.tau2.data.dataset import BadTasks, TaskFilter, absolute_path, task_rows, tau2_dataset
+from examples.tau2.data.tasks import find_task_row
+from examples.tau2.data.tasks_file import read_tasks_file
 from examples.tau2.episode import environment
 from tests.own_tasks import entry, mock_db, mock_entry, public_set, write
 
@@ -94,7 +95,7 @@ def test_filters(fields, kept, tmp_path):
     path = public_set(tmp_path)
     actions = [
         len(row.task.evaluation_criteria.actions)
-        for row in tasks.read_tasks_file(path, "mock")[0].values()
+        for row in read_tasks_file(path, "mock")[0].values()
     ]
     assert actions == [0, 4, 5, 1]
     if kept:
@@ -175,6 +176,6 @@ def test_all_that_episodes_need_is_read_with_the_rows(tmp_path):
     for file in Path(tmp_path).rglob("*.json*"):
         os.unlink(file)
     for row in rows:
-        found = tasks.find_task_row(row, "mock")
+        found = find_task_row(row, "mock")
         assert environment.make_environment(found.domain, db_path=found.db_path)
     assert task_rows("mock", path) == rows and json.dumps(rows)

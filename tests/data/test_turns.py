@@ -1,4 +1,4 @@
-"""The format of turns: what is read of a line, and what is wrong with it."""
+"""The format of turns: what is read of a line, and what may be wrong with it."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_only_turns_of_solved_dialogs_are_read(read):
 
 
 @pytest.mark.parametrize(
-    "metadata, kind",
+    "metadata, offered",
     [
         ({}, ("retail", False, False)),
         ({"source_dialog_id": "telecom_dialog_7"}, ("telecom", False, False)),
@@ -55,9 +55,9 @@ def test_only_turns_of_solved_dialogs_are_read(read):
         ),
     ],
 )
-def test_the_tools_are_those_that_the_agent_had(read, metadata, kind):
+def test_the_tools_are_those_that_the_agent_had(read, metadata, offered):
     (turn,) = read(row(metadata))
-    assert turn.tools == environment.agent_schemas(*kind)
+    assert turn.tools == environment.agent_schemas(*offered)
 
 
 def test_thoughts_are_part_of_the_answer_and_calls_are_openais(read):

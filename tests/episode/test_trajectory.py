@@ -11,8 +11,9 @@ from tau2.data_model.simulation import SimulationRun
 
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.participants import AgentTurn
 from examples.tau2.episode.reward import completion_rewards, evaluate_episode, shaped_reward
-from examples.tau2.episode.simulation import AgentTurn, AsyncOrchestrator
+from examples.tau2.episode.simulation import AsyncOrchestrator
 from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
 from examples.tau2.utils import Tau2RunInfo as handed_on
 from tests.scripted import ground_truth, replay, say

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.data.tasks import read_tasks_file
+from examples.tau2.data.tasks_file import read_tasks_file
 from examples.tau2.viewer.conversations import conversation, episode_entry
 from tests.own_tasks import mock_entry, write
 from tests.scripted import replay, say

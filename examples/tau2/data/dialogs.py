@@ -10,8 +10,8 @@ from openai.types.chat import ChatCompletion
 from tau2.data_model.message import AssistantMessage, UserMessage
 from tau2.data_model.tasks import Task
 
-from examples.tau2.data import tasks
-from examples.tau2.data.tasks import TaskRow
+from examples.tau2.data.tasks import dataset_row, find_task_row
+from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode.completions import assistant_entry, chat_completion
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.messages import to_openai
@@ -96,7 +96,7 @@ def script_of_episode(info: Tau2RunInfo) -> DialogScript:
         add_thinking_tool=info.add_thinking_tool,
         max_steps=info.steps + 1,
     )
-    row = tasks.find_task_row(tasks.dataset_row(info.task_id), info.domain)
+    row = find_task_row(dataset_row(info.task_id), info.domain)
     initial_state = row.task.initial_state
     history = (initial_state and initial_state.message_history) or []
     agent: list[Entry] = []

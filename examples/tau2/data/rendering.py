@@ -1,14 +1,14 @@
-"""Conversations as tokens, exactly as a model meets them when it plays: as AReaL's proxy renders them."""
+"""Conversations as tokens, exactly as AReaL's proxy renders them when the model plays."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from areal.experimental.openai.client import _ensure_message_dict_list
 from areal.utils.hf_utils import apply_chat_template
 from openai.types.chat.completion_create_params import CompletionCreateParams
 from pydantic import TypeAdapter
 from transformers import PreTrainedTokenizerFast
 
-_request = TypeAdapter(CompletionCreateParams)
+_request_adapter: TypeAdapter[Any] = TypeAdapter(CompletionCreateParams)
 
 
 def render(
@@ -17,40 +17,75 @@ def render(
     tools: list[dict],
     add_generation_prompt: bool = True,
     **kwargs: Any,
-) -> list[int] | str:
-    """The prompt of a chat completion request, token for token what AReaL's proxy makes of it.
+) -> list[int]:
+    """Make the prompt of a chat completion request, token for token as AReaL's proxy does.
 
-    The proxy validates the request first, which reorders the keys of tool schemas, and drops what is None. `kwargs` go to
-    the chat template: `enable_thinking`; `tokenize=False` returns text.
+    `kwargs` go to the chat template, e.g. `enable_thinking`.
     """
-    request = _request.validate_python({"model": "", "messages": messages, "tools": tools})
-    messages, tools = (
-        _ensure_message_dict_list("messages", list(request["messages"])),
-        list(request["tools"]),
-    )
-    return apply_chat_template(
-        tokenizer, messages, tools=tools, add_generation_prompt=add_generation_prompt, **kwargs
-    )
+    rendered = _apply_template(tokenizer, messages, tools, add_generation_prompt, **kwargs)
+    if isinstance(rendered, str):
+        raise TypeError("the tokenizer made no tokens of the prompt")
+    return rendered
+
+
+def render_text(
+    tokenizer: PreTrainedTokenizerFast,
+    messages: list[dict],
+    tools: list[dict],
+    add_generation_prompt: bool = True,
+) -> str:
+    """Make the text of which `render` makes tokens."""
+    rendered = _apply_template(tokenizer, messages, tools, add_generation_prompt, tokenize=False)
+    if not isinstance(rendered, str):
+        raise TypeError("the tokenizer made no text of the prompt")
+    return rendered
 
 
 def render_turn(
     tokenizer: PreTrainedTokenizerFast, messages: list[dict], tools: list[dict], answer: dict
 ) -> tuple[list[int], list[int]]:
-    """A turn as (prompt, answer): what the model is asked, and what it would have to generate to say `answer`, an
-    assistant's message; the answer ends with the end of turn.
+    """Make the tokens of a turn: the prompt, and those that the model generates to say `answer`.
+
+    `answer` is an assistant's message. Its tokens end with the end of turn.
 
     Raises:
         ValueError: the chat template does not render the answer as a continuation of the prompt.
     """
-    prompt = render(tokenizer, messages, tools, tokenize=False)
-    whole = render(
-        tokenizer, [*messages, answer], tools, add_generation_prompt=False, tokenize=False
-    )
-    said, end, rest = whole.removeprefix(prompt).rpartition(tokenizer.eos_token)
-    if not whole.startswith(prompt) or not end or rest.strip():
+    prompt = render_text(tokenizer, messages, tools)
+    conversation = render_text(tokenizer, [*messages, answer], tools, add_generation_prompt=False)
+    said, end, rest = conversation.removeprefix(prompt).rpartition(tokenizer.eos_token)
+    if not conversation.startswith(prompt) or not end or rest.strip():
         raise ValueError(
             "the chat template does not render the answer as a continuation of the prompt"
         )
-    # each by itself, as when it is generated: tokens do not merge over the border
-    tokens = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, said)]
-    return tokens[0], [*tokens[1], tokenizer.eos_token_id]
+    # the model generates the answer after the prompt: no token has characters of both
+    prompt_tokens = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    answer_tokens = tokenizer(said, add_special_tokens=False)["input_ids"]
+    return prompt_tokens, [*answer_tokens, tokenizer.eos_token_id]
+
+
+def _apply_template(
+    tokenizer: PreTrainedTokenizerFast,
+    messages: list[dict],
+    tools: list[dict],
+    add_generation_prompt: bool,
+    **kwargs: Any,
+) -> list[int] | str:
+    # the proxy validates the request first, which reorders the keys of tool schemas
+    request = _request_adapter.validate_python({"model": "", "messages": messages, "tools": tools})
+    return apply_chat_template(
+        tokenizer,
+        _plain(request["messages"]),
+        tools=list(request["tools"]),
+        add_generation_prompt=add_generation_prompt,
+        **kwargs,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Drop what is None in dicts, and make lists of iterables, as AReaL's proxy does."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value

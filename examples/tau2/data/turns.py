@@ -1,10 +1,12 @@
-"""Turns to learn from by imitation, in the format of AReaL-tau2-data's `tau2_sft_train.jsonl`: a line each.
+"""Turns to learn from by imitation, as in AReaL-tau2-data's `tau2_sft_train.jsonl`: one per line.
 
-    {"messages": [...], "answer": {"role": "assistant", "content", "thinking", "tool_calls"}, "metadata": {...}}
+    {"messages": [...], "answer": {...}, "metadata": {...}}
 
-`messages` is an OpenAI history, `answer` what the assistant said next. `metadata` has `correct` and `reward` of the whole
-dialog, its id, and which tools the assistant had: those of `domain` (without it, the id begins with the domain's name), in
-`solo_mode` or not, with `add_thinking_tool` or not (both false by default).
+`messages` is an OpenAI history. `answer` is what the assistant said next; it has `role`, `content`,
+`thinking` and `tool_calls`. `metadata` has `correct` and `reward` of the whole dialog, and the
+dialog's id. It also says which tools the assistant had: those of `domain`, in `solo_mode` or not,
+with `add_thinking_tool` or not. Both are false by default; without a `domain`, the dialog's id
+begins with the domain's name.
 """
 
 import json
@@ -20,10 +22,17 @@ from examples.tau2.episode.config import Tau2EnvConfig
 
 T = TypeVar("T")
 
+ROLES = ("system", "user", "assistant", "tool")
+
 
 @dataclass
 class Turn:
-    """What an assistant was told (an OpenAI history), the tools it had (OpenAI's schemas), and what it said (a message)."""
+    """A turn of an assistant.
+
+    - `messages`: what the assistant was told, an OpenAI history.
+    - `tools`: the tools that it had, as OpenAI's schemas.
+    - `answer`: what it said, an OpenAI message.
+    """
 
     messages: list[dict]
     tools: list[dict]
@@ -31,23 +40,28 @@ class Turn:
 
 
 def read_turns(path: Path, convert: Callable[[Turn], T]) -> list[T]:
-    """`convert` of each turn of a file whose dialog was correct and earned the full reward.
+    """Read the turns of a file whose dialog was correct and earned the full reward, converted.
 
     Raises:
-        ValueError: lines are no turns, or `convert` refuses them with a ValueError; a line of the message for each cause.
+        ValueError: lines are no turns, or `convert` refuses them with a ValueError; the message has
+            a line for each cause.
         OSError: the file cannot be read.
     """
-    converted, wrong = [], defaultdict(list)
+    converted = []
+    problems: dict[str, list[int]] = defaultdict(list)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
             try:
-                if line.strip() and (turn := _turn(line)):
+                turn = _parse_turn(line)
+                if turn is not None:
                     converted.append(convert(turn))
             except ValueError as error:
-                wrong[str(error)].append(number)
-    if wrong:
+                problems[str(error)].append(number)
+    if problems:
         raise ValueError(
-            "\n".join(f"line {_numbers(lines)}: {what}" for what, lines in wrong.items())
+            "\n".join(f"line {_ranges(numbers)}: {cause}" for cause, numbers in problems.items())
         )
     return converted
 
@@ -55,27 +69,25 @@ def read_turns(path: Path, convert: Callable[[Turn], T]) -> list[T]:
 def write_turns(
     path: Path, dialogs: Iterable[tuple[str, Tau2EnvConfig, list[tuple[list[dict], dict]]]]
 ) -> int:
-    """Write dialogs that earned the full reward, each an id, what was played, and its turns as (history, message said).
+    """Write the turns of dialogs that earned the full reward, and return their number.
 
-    Returns the number of turns. A reader never sees half a file.
+    A dialog is its id, the config of its episode, and its turns as (history, message said). A
+    reader never sees half a file.
     """
-    rows = [
-        {
-            "messages": messages,
-            "answer": _split_thinking(answer),
-            "metadata": {
-                "source_dialog_id": dialog,
+    rows = []
+    for dialog_id, econfig, turns in dialogs:
+        for index, (messages, answer) in enumerate(turns):
+            metadata = {
+                "source_dialog_id": dialog_id,
                 "turn_index": index,
                 "correct": 1,
                 "reward": 1.0,
-                "domain": played.domain,
-                "solo_mode": played.solo_mode,
-                "add_thinking_tool": played.add_thinking_tool,
-            },
-        }
-        for dialog, played, turns in dialogs
-        for index, (messages, answer) in enumerate(turns)
-    ]
+                "domain": econfig.domain,
+                "solo_mode": econfig.solo_mode,
+                "add_thinking_tool": econfig.add_thinking_tool,
+            }
+            answer = _split_thinking(answer)
+            rows.append({"messages": messages, "answer": answer, "metadata": metadata})
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         for row in rows:
@@ -83,57 +95,63 @@ def write_turns(
     return len(rows)
 
 
-def _turn(line: bytes) -> Turn | None:
-    """The turn of a line; None if its dialog failed."""
+def _parse_turn(line: bytes) -> Turn | None:
+    """Parse a line; None if its dialog failed."""
     try:
         row = json.loads(line)
     except ValueError as error:
         raise ValueError("no JSON") from error
-    parts = {"messages": list, "answer": dict, "metadata": dict}
-    for name, kind in parts.items():
-        if not isinstance(row, dict) or not isinstance(row.get(name), kind) or not row[name]:
-            raise ValueError(f"{name} is no {'list' if kind is list else 'object'}, or empty")
-    messages, answer, metadata = (row[name] for name in parts)
-    for name in ("correct", "reward"):
-        if name not in metadata:
-            raise ValueError(f"metadata has no {name}")
+    messages = _part(row, "messages", list, "list")
+    answer = _part(row, "answer", dict, "object")
+    metadata = _part(row, "metadata", dict, "object")
+    for field in ("correct", "reward"):
+        if field not in metadata:
+            raise ValueError(f"metadata has no {field}")
     if metadata["correct"] != 1 or metadata["reward"] != 1.0:
         return None
     for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in (
-            "system",
-            "user",
-            "assistant",
-            "tool",
-        ):
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
             raise ValueError(
                 "a message has no role, or one that is not system, user, assistant or tool"
             )
     return Turn(
-        [_message(message) for message in messages],
-        _tools(metadata),
-        _message(_join_thinking(answer)),
+        [_to_openai(message) for message in messages],
+        _offered_tools(metadata),
+        _to_openai(_join_thinking(answer)),
     )
 
 
-def _tools(metadata: dict) -> list[dict]:
-    """What the agent of such an episode is offered."""
-    dialog = str(metadata.get("source_dialog_id"))
-    domain = metadata.get("domain") or next(
-        (d for d in environment.DOMAINS if dialog.startswith(f"{d}_")), None
-    )
-    solo_mode, thinking_tool = (
-        bool(metadata.get(name)) for name in ("solo_mode", "add_thinking_tool")
-    )
-    if domain not in environment.SOLO_DOMAINS if solo_mode else domain not in environment.DOMAINS:
-        raise ValueError(
-            f"metadata's domain {domain!r}{' has no solo mode' if domain in environment.DOMAINS else ' is unknown'}"
-        )
+def _part(row: Any, field: str, part_type: type, type_name: str) -> Any:
+    part = row.get(field) if isinstance(row, dict) else None
+    if not isinstance(part, part_type) or not part:
+        raise ValueError(f"{field} is no {type_name}, or empty")
+    return part
+
+
+def _offered_tools(metadata: dict) -> list[dict]:
+    """Make the schemas of the tools that the agent of such an episode is offered."""
+    domain = metadata.get("domain") or _domain_of(str(metadata.get("source_dialog_id")))
+    solo_mode = bool(metadata.get("solo_mode"))
+    thinking_tool = bool(metadata.get("add_thinking_tool"))
+    if domain not in environment.DOMAINS:
+        raise ValueError(f"metadata's domain {domain!r} is unknown")
+    if solo_mode and domain not in environment.SOLO_DOMAINS:
+        raise ValueError(f"metadata's domain {domain!r} has no solo mode")
     return environment.agent_schemas(domain, solo_mode, thinking_tool)
 
 
-def _message(message: dict) -> dict:
-    """The message with its tool calls as OpenAI's: some data sets have them flat, without ids, or their arguments parsed."""
+def _domain_of(dialog_id: str) -> str | None:
+    for domain in environment.DOMAINS:
+        if dialog_id.startswith(f"{domain}_"):
+            return domain
+    return None
+
+
+def _to_openai(message: dict) -> dict:
+    """Convert a message to OpenAI's format.
+
+    Some data sets have tool calls that are flat, that have no ids, or whose arguments are parsed.
+    """
     entry = {"role": message["role"], "content": _text(message, "content")}
     if entry["role"] == "tool":
         entry["tool_call_id"] = message.get("tool_call_id") or ""
@@ -142,10 +160,10 @@ def _message(message: dict) -> dict:
     return entry
 
 
-def _text(message: dict, name: str) -> str:
-    text = message.get(name) or ""
+def _text(message: dict, field: str) -> str:
+    text = message.get(field) or ""
     if not isinstance(text, str):
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{field} is no text")
     return text
 
 
@@ -167,7 +185,7 @@ def _tool_call(call: Any) -> dict:
 
 
 def _join_thinking(answer: dict) -> dict:
-    """An answer as the message that the agent's history would have: thoughts are part of its content."""
+    """Make the message that the agent's history would have: the thinking is part of its content."""
     content, thinking = _text(answer, "content"), _text(answer, "thinking")
     if not (content.strip() or answer.get("tool_calls")):
         raise ValueError("answer has neither content nor tool_calls")
@@ -179,7 +197,7 @@ def _join_thinking(answer: dict) -> dict:
 
 
 def _split_thinking(message: dict) -> dict:
-    """The reverse of `_join_thinking`."""
+    """Do the reverse of `_join_thinking`."""
     thinking, end, content = (message["content"] or "").rpartition("</think>")
     return {
         "role": "assistant",
@@ -189,12 +207,12 @@ def _split_thinking(message: dict) -> dict:
     }
 
 
-def _numbers(lines: list[int]) -> str:
-    """Ascending numbers, with a dash for those in a row: `3, 7-9`."""
-    runs: list[list[int]] = []
-    for number in lines:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1][1:] = [number]
+def _ranges(numbers: list[int]) -> str:
+    """Join ascending numbers, with a dash for those in a row: `3, 7-9`."""
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1] = ranges[-1][0], number
         else:
-            runs.append([number])
-    return ", ".join("-".join(map(str, run)) for run in runs)
+            ranges.append((number, number))
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

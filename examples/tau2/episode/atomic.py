@@ -1,13 +1,13 @@
 """Writes a file whole or not at all: a reader never sees half of it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 
 @contextmanager
-def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_file(path: Path, mode: str = "w") -> Generator[IO[Any], None, None]:
     """Open `<path>.partial`, and rename it to `path` when the block ends without an error.
 
     Text is UTF-8; what UTF-8 cannot express, a lone surrogate, becomes `?`. A failed block leaves

@@ -1,4 +1,4 @@
-"""What one episode is asked to be: `Tau2EnvConfig`, shared by training, evaluation and the workflow; needs no AReaL."""
+"""`Tau2EnvConfig`, the config of an episode, for training and evaluation; needs no AReaL."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -11,7 +11,8 @@ class Tau2EnvConfig:
     domain: str = field(
         default="telecom",
         metadata={
-            "help": "tau2 domain: airline, retail, telecom or mock; in a tasks file, of tasks that name none."
+            "help": "tau2 domain: airline, retail, telecom or mock; "
+            "in a tasks file, of tasks that name none."
         },
     )
     max_steps: int = field(
@@ -29,7 +30,8 @@ class Tau2EnvConfig:
     user_llm_base_url: str | None = field(
         default=None,
         metadata={
-            "help": "OpenAI-compatible URL of the user simulator; null: a provider known to litellm."
+            "help": "OpenAI-compatible URL of the user simulator; "
+            "null: a provider known to litellm."
         },
     )
     user_llm: str | None = field(
@@ -51,14 +53,16 @@ class Tau2EnvConfig:
     action_reward: float = field(
         default=0.0,
         metadata={
-            "help": "What turns earn by doing the expected actions of an unsolved task, all of them together; below 1."
+            "help": "What turns earn by doing the expected actions of an unsolved task, "
+            "all of them together; below 1."
         },
     )
     timeout: float = field(default=600.0, metadata={"help": "Deadline of an episode in seconds."})
     reject_on_timeout: bool = field(
         default=False,
         metadata={
-            "help": "Reject an episode (and its GRPO group) at the deadline instead of scoring it 0."
+            "help": "Reject an episode (and its GRPO group) at the deadline "
+            "instead of scoring it 0."
         },
     )
 

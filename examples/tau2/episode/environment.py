@@ -10,7 +10,7 @@ import gc
 import logging
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 from tau2.agent.llm_agent import LLMSoloAgent
 from tau2.data_model.tasks import EnvAssertion, Task
@@ -25,7 +25,8 @@ from examples.tau2.episode.toolkits import toolkit_class
 
 logger = logging.getLogger(__name__)
 
-DOMAINS = ("airline", "retail", "telecom", "mock")
+Domain = Literal["airline", "retail", "telecom", "mock"]
+DOMAINS: tuple[str, ...] = get_args(Domain)
 SOLO_DOMAINS = ("telecom", "mock")
 
 

@@ -1,16 +1,16 @@
-"""The reward of an episode by tau2's evaluation, and what each completion gets of it: pure functions."""
+"""The reward of an episode by tau2's evaluation, and the reward of each turn: pure functions."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 from copy import deepcopy
 
-from tau2.data_model.message import Message, ToolCall
+from tau2.data_model.message import AssistantMessage, Message, ToolCall, UserMessage
 from tau2.data_model.simulation import RewardInfo, SimulationRun
 from tau2.data_model.tasks import Task
 from tau2.evaluator.evaluator import EvaluationType, evaluate_simulation
 
 from examples.tau2.episode import environment
-from examples.tau2.episode.simulation import AgentTurn
+from examples.tau2.episode.participants import AgentTurn
 
 
 def evaluate_episode(
@@ -21,10 +21,11 @@ def evaluate_episode(
     thinking_tool: bool,
     db_path: str | None = None,
 ) -> RewardInfo:
-    """tau2's own evaluation of every criterion that needs no LLM judge; `RewardInfo.reward` is in [0, 1].
+    """Evaluate an episode by tau2's own evaluator; `RewardInfo.reward` is in [0, 1].
 
     Raises:
-        ValueError: the task's reward basis needs an LLM judge (NL_ASSERTION), or the conversation cannot be replayed.
+        ValueError: the task's reward basis needs an LLM judge (NL_ASSERTION), or the conversation
+            cannot be replayed.
     """
     return evaluate_simulation(
         simulation=simulation.model_copy(update={"messages": _Messages(simulation.messages)}),
@@ -36,34 +37,45 @@ def evaluate_episode(
 
 
 class _Messages(list[Message]):
-    """tau2's evaluator copies the conversation before it replays the tool calls: only their arguments can be written to."""
+    """A conversation whose deep copy copies only the arguments of tool calls.
+
+    tau2's evaluator makes such a copy before it replays the tool calls. Nothing else in it is
+    written to, and a full copy takes long.
+    """
 
     def __deepcopy__(self, memo: dict) -> list[Message]:
-        return [
-            message.model_copy(
-                update={"tool_calls": [_private(call) for call in message.tool_calls]}
-            )
-            if getattr(message, "tool_calls", None)
-            else message
-            for message in self
-        ]
+        return [_copy_calls(message) for message in self]
 
 
-def _private(call: ToolCall) -> ToolCall:
+def _copy_calls(message: Message) -> Message:
+    if not isinstance(message, AssistantMessage | UserMessage) or not message.tool_calls:
+        return message
+    return message.model_copy(
+        update={"tool_calls": [_copy_call(call) for call in message.tool_calls]}
+    )
+
+
+def _copy_call(call: ToolCall) -> ToolCall:
     return call.model_copy(update={"arguments": deepcopy(call.arguments)})
 
 
 def matched_actions(task: Task, messages: Iterable[Message]) -> dict[str, float]:
-    """The share of the task's expected actions that is first done in a turn, by completion id; turns without any are left out.
+    """Share the task's expected actions out to the turns that did them first, by completion id.
 
-    A tool call does an action if tau2's own check says so. What the user does counts for the agent's turn before it.
+    The shares are fractions of all expected actions. A turn that did none is left out. A tool call
+    does an action if tau2's own check says so. A tool call of the user counts for the agent's turn
+    before it.
     """
-    expected = (task.evaluation_criteria and task.evaluation_criteria.actions) or []
-    missing, turn = list(expected), None
+    criteria = task.evaluation_criteria
+    expected = (criteria.actions if criteria else None) or []
+    missing = list(expected)
+    turn: str | None = None
     shares: dict[str, float] = defaultdict(float)
     for message in messages:
-        turn = (getattr(message, "raw_data", None) or {}).get("completion_id", turn)
-        for call in getattr(message, "tool_calls", None) or []:
+        if not isinstance(message, AssistantMessage | UserMessage):
+            continue
+        turn = (message.raw_data or {}).get("completion_id", turn)
+        for call in message.tool_calls or []:
             still_missing = [
                 action for action in missing if not action.compare_with_tool_call(call)
             ]
@@ -74,8 +86,11 @@ def matched_actions(task: Task, messages: Iterable[Message]) -> dict[str, float]
 
 
 def shaped_reward(reward: float, matched: float, action_reward: float) -> float:
-    """The reward of an episode in which the share `matched` of the expected actions was done: 1 stays 1, and what is missing
-    to it is made up for by `action_reward` times that share, so that with less than 1 nothing unsolved earns as much."""
+    """Return reward + (1 - reward) * action_reward * matched.
+
+    `matched` is the share of the expected actions that was done. A solved episode has a reward of
+    1, and keeps it. With an `action_reward` below 1, an unsolved episode stays below 1.
+    """
     return reward + (1.0 - reward) * action_reward * matched
 
 
@@ -86,17 +101,21 @@ def completion_rewards(
     matched: dict[str, float] | None = None,
     action_reward: float = 0.0,
 ) -> dict[str, float]:
-    """Rewards by completion id, which come to `shaped_reward`, less the penalty for each malformed turn.
+    """Share an episode's reward out to its turns, by completion id.
 
-    A turn gets `action_reward` times its share of `matched_actions`, and the last one what is left of the episode's reward.
-    These are per-turn rewards, from which AReaL's proxy makes returns: return[i] = reward[i] + turn_discount * return[i+1].
-    Turns that get nothing are left out.
+    A turn gets `action_reward` times its share of `matched_actions`, less the penalty if it is
+    malformed. The last turn also gets `reward` times one minus what all turns got for actions.
+    Without penalties, the rewards add up to `shaped_reward`. A turn without any of these is left
+    out. AReaL's proxy makes returns of them: return[i] = reward[i] + turn_discount * return[i+1].
     """
     turns = list(turns)
-    earned = {id: action_reward * share for id, share in (matched or {}).items() if action_reward}
-    rewards: dict[str, float] = defaultdict(float, earned)
+    rewards: dict[str, float] = defaultdict(float)
+    if action_reward:
+        for completion_id, share in (matched or {}).items():
+            rewards[completion_id] = action_reward * share
+    earned = sum(rewards.values())
     for turn in turns:
         if turn.malformed:
             rewards[turn.completion_id] -= float(invalid_format_penalty)
-    rewards[turns[-1].completion_id] += float(reward) * (1.0 - sum(earned.values()))
+    rewards[turns[-1].completion_id] += float(reward) * (1.0 - earned)
     return dict(rewards)

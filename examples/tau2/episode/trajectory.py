@@ -1,4 +1,4 @@
-"""What happened in an episode: `Tau2RunInfo`, its json and txt files, and its statistics."""
+"""`Tau2RunInfo`, the record of a finished episode: its files, and its statistics."""
 
 import re
 import uuid
@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 
 from pydantic import TypeAdapter
-from tau2.data_model.message import ToolMessage
+from tau2.data_model.message import AssistantMessage, ToolMessage, UserMessage
 from tau2.data_model.simulation import SimulationRun, TerminationReason
 
 from examples.tau2.episode.atomic import atomic_file
-from examples.tau2.episode.simulation import AgentTurn
+from examples.tau2.episode.participants import AgentTurn
 
-# why episodes end: tau2's reasons, and two that tau2 has no name for and that would hide among its `agent_error`s
+# why episodes end: tau2's reasons, and two more, which tau2 would count as `agent_error`
 TERMINATIONS = (
     *(reason.value for reason in TerminationReason if reason not in ("judge_stop", "user_error")),
     "context_window_exceeded",
@@ -25,10 +25,17 @@ TERMINATIONS = (
 class Tau2RunInfo:
     """One finished episode.
 
-    `task_id` is tau2's or, of a tasks file, `<path>:<row>:<id>`. `simulation` is tau2's own record, reward included.
-    `rewards` are those handed to AReaL, by completion id. `failure` says why an `agent_error` ended the episode; `steps` are
-    tau2's; `weight_version` counts AReaL's weight updates, and `group` its groups (None outside training); `actions_matched` is
-    the share of the expected actions that was done. Times are in seconds.
+    - `task_id`: tau2's; for a task of a tasks file `<path>:<row>:<id>`.
+    - `weight_version`: the number of AReaL's weight updates before; None outside training.
+    - `reward`: tau2's reward of the episode, in [0, 1].
+    - `rewards`: what AReaL trains on, by completion id.
+    - `failure`: why an `agent_error` ended the episode; None if nothing of the kind did.
+    - `steps`: those of tau2's orchestrator.
+    - `user_seconds`: seconds in which the user simulator was to speak.
+    - `user_lost_seconds`: the part of them that failed calls took.
+    - `simulation`: tau2's own record, with its evaluation.
+    - `actions_matched`: the share of the expected actions that was done.
+    - `group`: the number of AReaL's group; None outside training.
     """
 
     domain: str
@@ -52,51 +59,46 @@ class Tau2RunInfo:
 
     @property
     def termination(self) -> str:
-        """One of `TERMINATIONS`."""
-        return (
-            self.failure
-            if self.failure in TERMINATIONS
-            else self.simulation.termination_reason.value
-        )
+        """Why the episode ended: one of `TERMINATIONS`."""
+        if self.failure in TERMINATIONS:
+            return self.failure
+        return self.simulation.termination_reason.value
 
     def to_json(self, indent: int | None = 1) -> bytes:
+        """Write the episode as JSON."""
         return _adapter().dump_json(self, indent=indent)
 
     @staticmethod
     def from_json(data: str | bytes) -> "Tau2RunInfo":
+        """Read what `to_json` has written."""
         return _adapter().validate_json(data)
 
     def to_text(self) -> str:
-        """The conversation for human readers."""
-        malformed = {turn.completion_id: turn.malformed for turn in self.turns}
+        """Write the conversation for human readers."""
+        purpose = "eval" if self.is_eval else "train"
+        ending = self.termination
+        if self.failure not in (None, self.termination):
+            ending += f" ({self.failure})"
         lines = [
-            f"{self.domain} | task {self.task_id} | {'eval' if self.is_eval else 'train'} | weights {self.weight_version}",
-            f"reward {self.reward} | {self.termination}"
-            + (f" ({self.failure})" if self.failure not in (None, self.termination) else "")
-            + f" | {self.steps} steps | {self.simulation.duration:.1f} s",
+            f"{self.domain} | task {self.task_id} | {purpose} | weights {self.weight_version}",
+            f"reward {self.reward} | {ending} | {self.steps} steps"
+            f" | {self.simulation.duration:.1f} s",
             f"rewards by completion: {self.rewards}",
         ]
+        malformed = {turn.completion_id: turn.malformed for turn in self.turns}
         for message in self.simulation.messages:
             if isinstance(message, ToolMessage):
-                lines.append(
-                    f"\n[{message.turn_idx}] tool, to {message.requestor}{' (error)' if message.error else ''}"
-                )
-                lines.append(message.content or "")
-                continue
-            raw = message.raw_data or {}
-            fault = malformed.get(raw.get("completion_id"))
-            lines.append(
-                f"\n[{message.turn_idx}] {message.role}{f' (malformed: {fault})' if fault else ''}"
-            )
-            lines.append(raw.get("content") or message.content or "")
-            lines += [f"-> {call.name}({call.arguments})" for call in message.tool_calls or []]
+                lines += _tool_lines(message)
+            elif isinstance(message, AssistantMessage | UserMessage):
+                raw = message.raw_data or {}
+                lines += _spoken_lines(message, raw, malformed.get(raw.get("completion_id", "")))
         info = self.simulation.reward_info
         if info is not None:
             lines.append(f"\nreward: {info.model_dump_json(exclude_none=True)}")
         return "\n".join(lines) + "\n"
 
     def statistics(self) -> dict[str, float]:
-        """Scalars for AReaL's tracker, which averages them over episodes."""
+        """Make the scalars for AReaL's tracker, which averages them over episodes."""
         messages = self.simulation.messages
         tool_messages = [message for message in messages if isinstance(message, ToolMessage)]
         return {
@@ -121,6 +123,27 @@ class Tau2RunInfo:
                 for reason in TERMINATIONS
             },
         }
+
+
+def _tool_lines(message: ToolMessage) -> list[str]:
+    error = " (error)" if message.error else ""
+    return [
+        f"\n[{message.turn_idx}] tool, to {message.requestor}{error}",
+        message.content or "",
+    ]
+
+
+def _spoken_lines(
+    message: AssistantMessage | UserMessage, raw: dict, malformed: str | None
+) -> list[str]:
+    fault = f" (malformed: {malformed})" if malformed else ""
+    lines = [
+        f"\n[{message.turn_idx}] {message.role}{fault}",
+        raw.get("content") or message.content or "",
+    ]
+    for call in message.tool_calls or []:
+        lines.append(f"-> {call.name}({call.arguments})")
+    return lines
 
 
 def write_trajectory(info: Tau2RunInfo, directory: str | Path) -> Path:

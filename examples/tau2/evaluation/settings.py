@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from examples.tau2.data import tasks
 from examples.tau2.data.dataset import BadTasks, absolute_path, is_tasks_file, task_rows
+from examples.tau2.data.tasks import find_task_row
+from examples.tau2.data.tasks_file import TaskRow, explain_error, tasks_file_digest
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.evaluation.training_config import TrainingConfig, read_training_config
@@ -61,8 +62,8 @@ class EvaluationSettings:
     tool_choice: str | None
     training_differences: dict[str, Difference]
 
-    def task_row(self, task_id: str) -> tasks.TaskRow:
-        return tasks.find_task_row(self.rows[task_id], self.econfig.domain)
+    def task_row(self, task_id: str) -> TaskRow:
+        return find_task_row(self.rows[task_id], self.econfig.domain)
 
     @cached_property
     def domains(self) -> list[str]:
@@ -88,7 +89,7 @@ class EvaluationSettings:
         if files:
             domain = self.econfig.domain
             identity["tasks_files"] = {
-                path: tasks.tasks_file_digest(path, domain) for path in files
+                path: tasks_file_digest(path, domain) for path in files
             }
         if self.tool_choice:
             identity["tool_choice"] = self.tool_choice
@@ -189,9 +190,9 @@ def _rows(
         except BadTasks as error:
             raise ValueError("\n  ".join([f"{path}:", *error.problems])) from error
         except (ValueError, OSError) as error:
-            raise ValueError(f"{path}: {tasks.explain_error(error)}") from error
+            raise ValueError(f"{path}: {explain_error(error)}") from error
         for row in found:
-            rows[tasks.find_task_row(row, econfig.domain).task.id] = row
+            rows[find_task_row(row, econfig.domain).task.id] = row
     if not chosen:
         return rows
     for task_id in chosen:

@@ -13,7 +13,7 @@ from tau2.environment.db import DB
 from tau2.environment.environment import Environment
 from tau2.evaluator.evaluator_env import EnvironmentEvaluator
 
-from examples.tau2.data.tasks import TaskRow
+from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode import environment
 from examples.tau2.episode.database import FrozenDB, ListView, TableView
 from examples.tau2.episode.trajectory import Tau2RunInfo

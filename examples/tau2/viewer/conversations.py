@@ -7,9 +7,9 @@ from typing import Any, Literal, NotRequired, TypedDict
 from tau2.data_model.message import AssistantMessage, Message, ToolMessage, UserMessage
 from tau2.data_model.tasks import Task
 
-from examples.tau2.data import tasks
-from examples.tau2.data.tasks import TaskRow
-from examples.tau2.episode.simulation import AgentTurn
+from examples.tau2.data.tasks import dataset_row, find_task_row
+from examples.tau2.data.tasks_file import TaskRow
+from examples.tau2.episode.participants import AgentTurn
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.viewer.comparison import (
     ComparedAction,
@@ -155,7 +155,7 @@ def conversation(info: Tau2RunInfo) -> ShownConversation:
 
 def _played_row(info: Tau2RunInfo) -> TaskRow:
     """The task that the episode played, if it still exists."""
-    row = tasks.find_task_row(tasks.dataset_row(info.task_id), info.domain)
+    row = find_task_row(dataset_row(info.task_id), info.domain)
     if row.task.id != info.task_id:
         raise LookupError(f"the tasks file has changed: this is now {row.task.id!r}")
     return row

@@ -1,0 +1,59 @@
+"""What a process logs of a user simulator's outage."""
+
+import logging
+import math
+import time
+
+from examples.tau2.episode.llm import describe_error
+
+logger = logging.getLogger(__name__)
+
+# seconds between two warnings that calls of the user simulator fail
+WARNING_INTERVAL = 60.0
+# an outage that was shorter, in seconds, gets no line when it ends
+SHORTEST_LOGGED_OUTAGE = 3.0
+
+
+class Outage:
+    """Counts failed calls of the user simulator, and logs one line a minute on them.
+
+    It makes no difference whether all calls fail or a few. The end of an outage is another line.
+    """
+
+    def __init__(self):
+        self.since: float | None = None
+        self.failures = 0
+        self.warned_at = -math.inf
+
+    def failed(self, cause: Exception) -> None:
+        """Count a failed call, and log it if no warning was logged in the last minute."""
+        now = time.monotonic()
+        self.failures += 1
+        if self.since is None:
+            self.since = now
+        if now - self.warned_at > WARNING_INTERVAL:
+            logger.warning(
+                "user simulator fails (%s); failed calls so far: %d; "
+                "retrying until the episodes' deadlines",
+                describe_error(cause),
+                self.failures,
+            )
+            self.warned_at = now
+
+    def recovered(self) -> None:
+        """End the outage, if there is one, after a call that did not fail."""
+        if self.since is None:
+            return
+        seconds = time.monotonic() - self.since
+        if seconds > SHORTEST_LOGGED_OUTAGE:
+            logger.warning(
+                "user simulator answers again after %.0f s and %d failed calls",
+                seconds,
+                self.failures,
+            )
+            self.failures = 0
+        self.since = None
+
+
+# of this process: all its episodes have the same user simulator
+user_outage = Outage()

@@ -1,0 +1,301 @@
+"""The agent and the user of a conversation: tau2's own classes, whose LLMs are asynchronous.
+
+tau2 asks a participant for its next message synchronously. Here `think` has awaited that message
+before. A participant keeps its history as OpenAI messages, which are only ever appended to.
+"""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from openai.types.chat import ChatCompletion
+from tau2.agent.base import LocalAgent
+from tau2.agent.llm_agent import LLMAgent, LLMSoloAgent
+from tau2.data_model.message import AssistantMessage, Message, UserMessage
+from tau2.user.user_simulator import UserSimulator, get_global_user_sim_guidelines
+
+from examples.tau2.episode.completions import (
+    assistant_entry,
+    function_calls,
+    strip_thinking,
+    to_utf8,
+    token_usage,
+)
+from examples.tau2.episode.llm import (
+    CallLLM,
+    ContextWindowExceeded,
+    EmptyCompletion,
+    UnusableAnswer,
+    UserSimulatorError,
+    describe_error,
+    is_transient,
+    response_cost,
+)
+from examples.tau2.episode.messages import is_empty, parse_tool_calls, to_openai
+from examples.tau2.episode.outage import user_outage
+
+# the longest wait between two calls of a user LLM that fails, in seconds
+MAX_BACKOFF = 10.0
+
+
+@dataclass
+class AgentTurn:
+    """One completion of the agent.
+
+    `malformed` names what is wrong with its format; None if nothing is.
+    """
+
+    completion_id: str
+    malformed: str | None
+    finish_reason: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+class AgentFailure(Exception):
+    """The agent's turn ends the episode, as tau2's `agent_error`.
+
+    `message` is what the agent said; None if it said nothing.
+    """
+
+    def __init__(self, cause: str, message: AssistantMessage | None = None):
+        super().__init__(cause)
+        self.cause = cause
+        self.message = message
+
+
+class AsyncAgent(LocalAgent[Any]):
+    """A mixin for tau2's agents: `think` awaits the next message, and records the turn."""
+
+    # the `tool_choice` of tau2's requests for this agent
+    tool_choice: str
+
+    def connect(self, call: CallLLM, schemas: list[dict], system_prompt: str) -> None:
+        self.call = call
+        self.schemas = schemas
+        self.history: list[dict] = [{"role": "system", "content": system_prompt}]
+        self.turns: list[AgentTurn] = []
+        self.next_message: AssistantMessage | None = None
+
+    def get_init_state(self, message_history: list[Message] | None = None) -> Any:
+        for message in message_history or []:
+            self.history += to_openai(message)
+
+    def generate_next_message(self, message: Any, state: Any) -> tuple[AssistantMessage, Any]:
+        if self.next_message is None:
+            raise RuntimeError("the agent has no message: `think` must come first")
+        return self.next_message, state
+
+    async def think(self, message: Message | None) -> None:
+        """Have the LLM answer `message`; None opens an episode in solo mode.
+
+        Raises:
+            AgentFailure: tau2 does not accept the answer, or there is none.
+        """
+        if message is not None:
+            self.history += to_openai(message)
+        start = time.perf_counter()
+        try:
+            completion = await self.call(self.history, self.schemas, self.tool_choice)
+        except ContextWindowExceeded as error:
+            raise AgentFailure("context_window_exceeded") from error
+        except EmptyCompletion as error:
+            raise AgentFailure("empty") from error
+        choice, usage = completion.choices[0], token_usage(completion)
+        turn = AgentTurn(
+            completion_id=completion.id,
+            malformed=None,
+            finish_reason=choice.finish_reason,
+            seconds=time.perf_counter() - start,
+            **usage,
+        )
+        self.turns.append(turn)
+        entry = _history_entry(completion)
+        said = AssistantMessage(
+            role="assistant",
+            content=strip_thinking(entry["content"]),
+            cost=0.0,
+            usage=usage,
+            raw_data={
+                "completion_id": completion.id,
+                "finish_reason": choice.finish_reason,
+                **entry,
+            },
+        )
+        try:
+            said.tool_calls = parse_tool_calls(completion, "assistant")
+        except ValueError:
+            turn.malformed = "unparsable_tool_call"
+            raise AgentFailure(turn.malformed, said) from None
+        turn.malformed = self.malformed(said, choice.finish_reason)
+        if not self.accepts(said):
+            raise AgentFailure(turn.malformed or "empty", said)
+        # the entry includes the thinking: the chat template knows what to keep of it
+        self.history.append(entry)
+        self.next_message = said
+
+    def malformed(self, said: AssistantMessage, finish_reason: str | None) -> str | None:
+        """Name what is wrong with the format of an answer; None if nothing is."""
+        if said.tool_calls:
+            called = {call.name for call in said.tool_calls}
+            offered = {tool.name for tool in self.tools}
+            if not called <= offered:
+                return "unknown_tool"
+            return "text_with_tool_call" if said.has_text_content() else None
+        # SGLang's parser, which AReaL's proxy uses, leaves out the calls that it cannot read
+        if finish_reason == "tool_calls" or "<tool_call>" in (said.content or ""):
+            return "unparsable_tool_call"
+        return "empty" if is_empty(said) else None
+
+    def accepts(self, said: AssistantMessage) -> bool:
+        """Whether tau2 goes on after this answer."""
+        return not is_empty(said)
+
+
+class ConversationAgent(AsyncAgent, LLMAgent):
+    """tau2's `LLMAgent`, whose next message `think` awaits."""
+
+    tool_choice = "auto"
+
+
+class SoloAgent(AsyncAgent, LLMSoloAgent):
+    """tau2's `LLMSoloAgent`, whose next message `think` awaits."""
+
+    tool_choice = "required"
+
+    def add_stop_tool(self) -> None:
+        """Add nothing: `done` is among the tools already."""
+
+    def malformed(self, said: AssistantMessage, finish_reason: str | None) -> str | None:
+        fault = super().malformed(said, finish_reason)
+        if fault is None and not said.tool_calls:
+            return "text_in_solo_mode"
+        return fault
+
+    def accepts(self, said: AssistantMessage) -> bool:
+        if not said.tool_calls:
+            return False
+        self._check_if_stop_toolcall(said)
+        # tau2 raises if a message with tool calls has the stop token in its text
+        return not (said.tool_calls and self.is_stop(said))
+
+
+class User(UserSimulator):
+    """tau2's `UserSimulator`, whose next message `think` awaits.
+
+    `prompt_tokens`, `completion_tokens` and `seconds` are sums over the calls of its LLM.
+    `lost_seconds` went into failed calls and the waits after them. `is_thinking` tells whether the
+    user was to speak when the episode ended.
+    """
+
+    @property
+    def global_simulation_guidelines(self) -> str:
+        return _guidelines(self.tools is not None)
+
+    def connect(self, call: CallLLM, schemas: list[dict] | None) -> None:
+        self.call = call
+        self.schemas = schemas
+        self.history: list[dict] = [{"role": "system", "content": self.system_prompt}]
+        self.next_message: UserMessage | None = None
+        self.prompt_tokens = self.completion_tokens = 0
+        self.seconds = 0.0
+        self.lost_seconds = 0.0
+        self.last_error: Exception | None = None
+        self.is_thinking = False
+
+    def get_init_state(self, message_history: list[Message] | None = None) -> Any:
+        for message in message_history or []:
+            self.history += to_openai(message, speaker="user")
+
+    def _generate_next_message(self, message: Any, state: Any) -> tuple[UserMessage, Any]:
+        if self.next_message is None:
+            raise RuntimeError("the user has no message: `think` must come first")
+        return self.next_message, state
+
+    async def think(self, message: Message) -> None:
+        """Have the LLM answer `message`, and call it again until it does.
+
+        There is no limit to the calls but the episode's deadline, which cancels them.
+
+        Raises:
+            UserSimulatorError: the server refuses for a reason that does not pass.
+        """
+        self.history += to_openai(message, speaker="user")
+        start = time.perf_counter()
+        self.is_thinking = True
+        said = await self._answer()
+        self.is_thinking = False
+        self.seconds += time.perf_counter() - start
+        user_outage.recovered()
+        self.history += to_openai(said, speaker="user")
+        self.next_message = said
+
+    async def _answer(self) -> UserMessage:
+        attempt = 0
+        sampling: dict[str, Any] = {}
+        while True:
+            start = time.perf_counter()
+            try:
+                completion = await self.call(self.history, self.schemas, "auto", **sampling)
+                return self._to_message(completion)
+            except Exception as error:
+                if not is_transient(error):
+                    raise UserSimulatorError(describe_error(error)) from error
+                self.last_error = error
+                user_outage.failed(error)
+                if isinstance(error, UnusableAnswer):
+                    # at temperature 0 the same answer would come again
+                    sampling = {"temperature": 1.0}
+            await asyncio.sleep(_backoff(attempt))
+            self.lost_seconds += time.perf_counter() - start
+            attempt += 1
+
+    def _to_message(self, completion: ChatCompletion) -> UserMessage:
+        """Convert a completion to the user's message, and count its tokens.
+
+        Raises:
+            UnusableAnswer: the completion is none, is empty, has thinking only, or has a tool call
+                that does not parse.
+        """
+        try:
+            calls = parse_tool_calls(completion, "user")
+            content = strip_thinking(to_utf8(completion.choices[0].message.content))
+            usage = token_usage(completion)
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
+            raise UnusableAnswer(describe_error(error)) from error
+        self.prompt_tokens += usage["prompt_tokens"]
+        self.completion_tokens += usage["completion_tokens"]
+        said = UserMessage(
+            role="user",
+            content=content,
+            tool_calls=calls,
+            cost=response_cost(completion),
+            usage=usage,
+        )
+        if is_empty(said):
+            raise UnusableAnswer("empty, or thinking only")
+        return said
+
+
+def _history_entry(completion: ChatCompletion) -> dict[str, Any]:
+    calls = [
+        (call_id, to_utf8(name), to_utf8(arguments))
+        for call_id, name, arguments in function_calls(completion)
+    ]
+    return assistant_entry(to_utf8(completion.choices[0].message.content), calls)
+
+
+def _backoff(attempt: int) -> float:
+    """Seconds to wait after a failed call: 0.25, 0.5, 1, ... up to the maximum, made random."""
+    seconds = min(MAX_BACKOFF, 0.25 * 2 ** min(attempt, 10))
+    return seconds * random.uniform(0.5, 1.0)
+
+
+@cache
+def _guidelines(has_tools: bool) -> str:
+    """tau2's guidelines for its user simulator, which tau2 reads from a file for each episode."""
+    return get_global_user_sim_guidelines(has_tools)
