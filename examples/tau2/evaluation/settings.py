@@ -88,9 +88,7 @@ class EvaluationSettings:
         files = [path for path in self.datasets if is_tasks_file(path)]
         if files:
             domain = self.econfig.domain
-            identity["tasks_files"] = {
-                path: tasks_file_digest(path, domain) for path in files
-            }
+            identity["tasks_files"] = {path: tasks_file_digest(path, domain) for path in files}
         if self.tool_choice:
             identity["tool_choice"] = self.tool_choice
         return identity
