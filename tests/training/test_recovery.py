@@ -1,11 +1,16 @@
-"""Checkpoints by AReaL's own handler, and the order of tasks in a resumed run."""
+"""Checkpoints and the order of tasks in a resumed run: AReaL's faults, and that ours has none."""
 
 import json
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from areal.api import FinetuneSpec, StepInfo
-from areal.api.cli_args import RecoverConfig
+from areal.api.cli_args import RecoverConfig, TrainDatasetConfig
+from areal.utils.data import cycle_dataloader
+from areal.utils.dataloader import create_dataloader
+from areal.utils.recover import RecoverHandler
 
 from examples.tau2.training.recovery import (
     FILE_LIST,
@@ -16,64 +21,88 @@ from examples.tau2.training.recovery import (
     forget_later_episodes,
 )
 
+# -- the order of tasks --------------------------------------------------------------------------
 
-def tasks(number: int = 10, **state) -> ResumableDataLoader:
-    stream = ResumableDataLoader(
-        [f"task {row}" for row in range(number)],
-        batch_size=3,
-        shuffle=True,
-        drop_last=False,
-        seed=1,
-    )
+DATASET = [f"task {row}" for row in range(10)]
+
+
+def our_loader(**state) -> ResumableDataLoader:
+    loader = ResumableDataLoader(DATASET, batch_size=3, shuffle=True, drop_last=False, seed=1)
     if state:
-        stream.load_state_dict(state)
-    return stream
+        loader.load_state_dict(state)
+    return loader
 
 
-def epochs(stream: ResumableDataLoader, number: int) -> list[str]:
-    return [task for _ in range(number) for batch in stream for task in batch]
+def areals_loader():
+    config = TrainDatasetConfig(path="unused", type="rl", batch_size=2, shuffle=True, num_workers=0)
+    return create_dataloader(DATASET, rank=0, world_size=1, dataset_config=config, collate_fn=list)
+
+
+def first_tasks(batches: Iterable[list[str]], number: int) -> list[str]:
+    """The tasks of the first `number` batches."""
+    tasks: list[str] = []
+    for batch in islice(batches, number):
+        tasks += batch
+    return tasks
+
+
+def tasks_of_epochs(loader: ResumableDataLoader, epochs: int) -> list[str]:
+    tasks: list[str] = []
+    for _ in range(epochs):
+        for batch in loader:
+            tasks += batch
+    return tasks
 
 
 def test_every_epoch_has_every_task_once_in_an_order_of_its_own():
-    stream = tasks()
-    first, second = epochs(stream, 1), epochs(stream, 1)
-    assert first != second and sorted(first) == sorted(second) == sorted(stream.dataset)
-    assert len(stream) == 4
-    stream.drop_last = True
-    assert len(stream) == 3 and len(epochs(stream, 1)) == 9
+    loader = our_loader()
+    first, second = tasks_of_epochs(loader, 1), tasks_of_epochs(loader, 1)
+    assert first != second and sorted(first) == sorted(second) == sorted(DATASET)
+    assert len(loader) == 4
+    loader.drop_last = True
+    assert len(loader) == 3 and len(tasks_of_epochs(loader, 1)) == 9
+
+
+def test_areals_loader_goes_on_in_the_order_of_the_first_epoch():
+    loader = areals_loader()
+    done = first_tasks(cycle_dataloader(loader), 7)
+    resumed = areals_loader()
+    resumed.load_state_dict(loader.state_dict())
+    second_epoch = done[10:] + first_tasks(cycle_dataloader(resumed), 3)
+    assert sorted(second_epoch) != sorted(DATASET)
+    assert second_epoch[4:] == done[4:10]
 
 
 @pytest.mark.parametrize("batches", range(9))
-def test_tasks_go_on_where_they_were(batches):
-    whole, stream = epochs(tasks(), 4), tasks()
-    done = []
-    while batches > 0:
-        for batch in stream:
-            done += batch
-            batches -= 1
-            if batches == 0:
-                break
-    rest = epochs(tasks(**json.loads(json.dumps(stream.state_dict()))), 4)
-    assert done + rest[: len(whole) - len(done)] == whole
+def test_our_loader_goes_on_where_it_was(batches):
+    expected = tasks_of_epochs(our_loader(), 4)
+    loader = our_loader()
+    done = first_tasks(cycle_dataloader(loader), batches)
+    state = json.loads(json.dumps(loader.state_dict()))
+    rest = tasks_of_epochs(our_loader(**state), 4)
+    assert done + rest[: len(expected) - len(done)] == expected
 
 
-def test_what_was_under_way_comes_again_first():
-    stream = tasks()
-    done = epochs(stream, 1)
-    stream.unfinished = lambda number: number in (2, 9)
-    state = stream.state_dict()
-    resumed = tasks(**state)
+def test_tasks_that_were_under_way_come_again_first():
+    loader = our_loader()
+    done = tasks_of_epochs(loader, 1)
+    loader.unfinished = lambda number: number in (2, 9)
+    state = loader.state_dict()
+    resumed = our_loader(**state)
     assert next(iter(resumed)) == [done[2], done[9]]
     # not handed out yet when the next checkpoint is written
-    assert tasks(**state).state_dict() == {**state, "under_way": []}
+    assert our_loader(**state).state_dict() == {**state, "under_way": []}
     # numbers go on, so that they name groups of the whole run
     assert resumed.under_way == [2, 9] and resumed.count == 12
     resumed.unfinished = lambda number: number == 11
-    assert next(iter(tasks(**resumed.state_dict()))) == [done[9]]
+    assert next(iter(our_loader(**resumed.state_dict()))) == [done[9]]
+
+
+# -- checkpoints ---------------------------------------------------------------------------------
 
 
 class Engine:
-    """Saves a number as its weights."""
+    """An engine whose weights are a number."""
 
     def __init__(self, weights: int = 0):
         self.weights = weights
@@ -87,7 +116,7 @@ class Engine:
 
 
 class State:
-    """What else AReaL saves."""
+    """Stands for the other parts of a run whose state AReaL saves."""
 
     def state_dict(self) -> dict:
         return {}
@@ -96,24 +125,47 @@ class State:
         pass
 
 
-def checkpoints(folder: Path, **config) -> Checkpoints:
+def checkpoints(folder: Path, handler: type[RecoverHandler] = Checkpoints):
+    """What a process of the run makes when it starts."""
     names = {"experiment_name": "e", "trial_name": "t", "fileroot": str(folder)}
     spec = FinetuneSpec(total_train_epochs=10, dataset_size=10, train_batch_size=1)
-    return Checkpoints(RecoverConfig(mode="on", freq_steps=1, **names, **config), spec)
+    return handler(RecoverConfig(mode="on", freq_steps=1, **names), spec)
 
 
-def save(handler: Checkpoints, step: int, engine: Engine | None = None) -> None:
+def save(handler: RecoverHandler, step: int, engine: Engine | None = None) -> None:
     info = StepInfo(global_step=step - 1, epoch=0, epoch_step=step - 1, steps_per_epoch=10)
     handler.dump(engine or Engine(step), info, State(), State(), State(), State())
 
 
-def load(handler: Checkpoints) -> int:
-    """The step after which it goes on, 0 without a checkpoint, by step and weights."""
+def load(handler: RecoverHandler) -> tuple[int, int]:
+    """The step after which a run goes on, 0 without a checkpoint, and the weights it has."""
     engine = Engine()
     info = handler.load(engine, State(), State(), State(), State())
-    step = info.last_step_info.global_step + 1 if info else 0
-    assert engine.weights == step
-    return step
+    return info.last_step_info.global_step + 1 if info else 0, engine.weights
+
+
+class FullDisk(Engine):
+    """An engine whose disk is full when it has written its weights."""
+
+    def save(self, meta) -> None:
+        super().save(meta)
+        raise OSError(28, "No space left on device")
+
+
+def test_areals_handler_writes_a_checkpoint_over_the_one_before(tmp_path):
+    save(checkpoints(tmp_path, RecoverHandler), 1)
+    with pytest.raises(OSError, match="No space left"):
+        save(checkpoints(tmp_path, RecoverHandler), 2, FullDisk(2))
+    # weights of step 2 with the rest of step 1
+    assert load(checkpoints(tmp_path, RecoverHandler)) == (1, 2)
+
+
+def test_areals_handler_begins_anew_if_it_cannot_read_a_checkpoint(tmp_path):
+    for step in (1, 2):
+        save(checkpoints(tmp_path, RecoverHandler), step)
+    for path in tmp_path.rglob("step_info.json"):
+        path.write_text("{")
+    assert load(checkpoints(tmp_path, RecoverHandler)) == (0, 0)
 
 
 def kept(handler: Checkpoints) -> list[str]:
@@ -121,57 +173,63 @@ def kept(handler: Checkpoints) -> list[str]:
 
 
 def test_the_last_two_are_kept_and_the_newest_is_used(tmp_path):
-    assert load(checkpoints(tmp_path)) == 0
+    assert load(checkpoints(tmp_path)) == (0, 0)
     for step in (1, 2, 3):
         save(checkpoints(tmp_path), step)
     assert kept(checkpoints(tmp_path)) == ["step2", "step3"]
-    assert load(checkpoints(tmp_path)) == 3
+    assert load(checkpoints(tmp_path)) == (3, 3)
 
 
-def damages():
-    def weights(folder: Path) -> Path:
-        return next(folder.rglob("weights"))
-
-    return {
-        "unfinished": lambda folder: (folder / FILE_LIST).unlink(),
-        "half a list": lambda folder: (folder / FILE_LIST).write_text(
-            (folder / FILE_LIST).read_text()[:20]
-        ),
-        "cut": lambda folder: weights(folder).write_text("3" * 100),
-        "zeros": lambda folder: weights(folder).write_bytes(bytes(1000)),
-        "missing": lambda folder: weights(folder).unlink(),
-        "another step's state": lambda folder: next(folder.rglob("step_info.json")).write_text(
-            "{}"
-        ),
-    }
+def weights_of(folder: Path) -> Path:
+    return next(folder.rglob("weights"))
 
 
-@pytest.mark.parametrize("how", damages())
+def halve_list(folder: Path) -> None:
+    path = folder / FILE_LIST
+    path.write_text(path.read_text()[:20])
+
+
+def empty_step_info(folder: Path) -> None:
+    next(folder.rglob("step_info.json")).write_text("{}")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "unfinished": lambda folder: (folder / FILE_LIST).unlink(),
+    "half a list": halve_list,
+    "cut": lambda folder: weights_of(folder).write_text("3" * 100),
+    "zeros": lambda folder: weights_of(folder).write_bytes(bytes(1000)),
+    "missing": lambda folder: weights_of(folder).unlink(),
+    "another step's state": empty_step_info,
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_checkpoint_is_passed_over_with_a_message(tmp_path, how):
     for step in (2, 3):
         save(checkpoints(tmp_path), step)
     newest = checkpoints(tmp_path).root / "step3"
     assert find_damage(newest) == ""
-    damages()[how](newest)
+    DAMAGES[how](newest)
     handler = checkpoints(tmp_path)
-    assert load(handler) == 2
+    assert load(handler) == (2, 2)
     (warning,) = handler.warnings
     assert warning.startswith(f"the checkpoint {newest} is passed over: ")
-    for step in (3, 4):  # step 3 is done again
+    # step 3 is done again
+    for step in (3, 4):
         save(handler, step)
     assert kept(handler) == ["damaged_step3", "step3", "step4"]
-    assert load(checkpoints(tmp_path)) == 4
+    assert load(checkpoints(tmp_path)) == (4, 4)
 
 
-def test_if_none_can_be_used_it_begins_anew_and_the_next_are(tmp_path):
+def test_a_run_begins_anew_if_every_checkpoint_is_damaged(tmp_path):
     for step in (8, 9):
         save(checkpoints(tmp_path), step)
-        damages()["missing"](checkpoints(tmp_path).root / f"step{step}")
+        DAMAGES["missing"](checkpoints(tmp_path).root / f"step{step}")
     handler = checkpoints(tmp_path)
-    assert load(handler) == 0 and len(handler.warnings) == 2
+    assert load(handler) == (0, 0) and len(handler.warnings) == 2
     for step in (1, 2, 3):
         save(handler, step)
-    assert load(checkpoints(tmp_path)) == 3
+    assert load(checkpoints(tmp_path)) == (3, 3)
 
 
 def test_a_run_does_not_begin_anew_because_its_engine_cannot_load(tmp_path):
@@ -182,7 +240,7 @@ def test_a_run_does_not_begin_anew_because_its_engine_cannot_load(tmp_path):
     save(checkpoints(tmp_path), 1)
     with pytest.raises(RuntimeError, match="out of memory"):
         checkpoints(tmp_path).load(OutOfMemory(), State(), State(), State(), State())
-    assert load(checkpoints(tmp_path)) == 1
+    assert load(checkpoints(tmp_path)) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -199,30 +257,28 @@ def test_damage_within_large_files_is_found(tmp_path, size, where):
     assert file_digests(tmp_path) != before
 
 
-def test_a_checkpoint_that_cannot_be_saved_costs_nothing_but_itself(tmp_path):
-    class Full(Engine):
-        def save(self, meta) -> None:
-            super().save(meta)
-            raise OSError(28, "No space left on device")
-
+def test_the_training_goes_on_if_a_checkpoint_cannot_be_saved(tmp_path):
     save(checkpoints(tmp_path), 1)
     handler = checkpoints(tmp_path)
-    save(handler, 2, Full(2))
+    save(handler, 2, FullDisk(2))
     assert handler.warnings == [
         "the checkpoint of step 2 is lost: [Errno 28] No space left on device"
     ]
     assert kept(handler) == ["step1"]
-    assert load(handler) == 1
+    assert load(handler) == (1, 1)
 
 
 def test_without_recovery_nothing_is_written_or_read(tmp_path):
     save(checkpoints(tmp_path), 1)
     off = checkpoints(tmp_path)
     off.config.mode = "disabled"
-    assert load(off) == 0
+    assert load(off) == (0, 0)
     save(off, 1, Engine(7))
     save(off, 2)
-    assert kept(off) == ["step1"] and load(checkpoints(tmp_path)) == 1
+    assert kept(off) == ["step1"] and load(checkpoints(tmp_path)) == (1, 1)
+
+
+# -- trajectories -------------------------------------------------------------------------------
 
 
 def test_episodes_that_will_be_played_again_are_forgotten(tmp_path):

@@ -1,10 +1,12 @@
 """AReaL behind one door: its private names and its replaced classes stand in this package only.
 
-`trainers`, `schedulers` and `rollouts` give each private name of AReaL a plain one. The classes
-that mend a fault stand in the modules named below, and use public names only. A pull request or
-issue with a number is one of github.com/areal-project/AReaL. "main" is AReaL's branch of that
-name, which was read, not run, on 2026-11-27. tests/training/test_areal_*.py show each fault in
-the installed AReaL, and that it is gone here: such a test fails when AReaL has mended its fault.
+The modules of this package give each private name of AReaL a plain one. The classes that mend a
+fault stand here, or in the modules of `training` that are named below, which use public names.
+A pull request with a number is one of github.com/areal-project/AReaL. "main" is AReaL's branch of
+that name, which was read, not run, on 2026-11-27. tests/training/test_areal_*.py and
+test_engines.py and test_recovery.py show each fault in the installed AReaL, and that it is gone
+here: a test of the fault fails when AReaL has mended it. What comes of workers that are lost is
+shown in chaos/test_processes.py.
 
 What AReaL does, and what it leads to     | What this project does           | Versions, thread
 ------------------------------------------|----------------------------------|-------------------
@@ -19,28 +21,34 @@ A checkpoint is written over the one      | recovery.Checkpoints             | 1
 before; one that cannot be read starts    |                                  | none found
 the run anew                              |                                  |
 A resumed run repeats the order of the    | recovery.ResumableDataLoader,    | 1.0.4, main;
-first epoch, forgets the groups under     | continue_group_numbers,          | none found
-way, and numbers new ones from 0          | is_group_under_way               |
+first epoch, forgets the groups under     | rollouts.continue_group_numbers, | none found
+way, and numbers new ones from 0          | rollouts.is_group_under_way      |
 A resumed run starts the schedule of the  | trainers.Patched...Trainer       | 1.0.4, main;
 learning rate anew                        |                                  | none found
 A checkpoint is saved before the step is  | trainers.Patched...Trainer       | 1.0.4, main;
 evaluated and its statistics are written  |                                  | none found
 Proxies of a resumed run begin with       | trainers.PatchedPPOTrainer       | 1.0.4, main;
 version 0 of the weights                  |                                  | none found
-The proxy's key is a published constant,  | trainer.Tau2PPOTrainer           | 1.0.4; refused
-or stands in the config, which is saved   |                                  | since #1323
-A forked worker has 60 seconds to listen, | wait_for_forked_workers          | 1.0.4;
-which a busy machine exceeds              |                                  | none found
-Workers that end are noticed by the next  | failed_worker, watchdog, health, | 1.0.4;
-call only, which may never come           | PatchedSlurmScheduler            | none found
-On Slurm, a node without GPUs divides by  | PatchedSlurmScheduler            | 1.0.4;
+The proxy's key stands in the config,     | trainer.Tau2PPOTrainer           | 1.0.4; see also
+which is saved; its default is published  |                                  | #1323
+A forked worker has 60 seconds to listen, | schedulers.                      | 1.0.4;
+which a busy machine exceeds              | wait_for_forked_workers          | none found
+A worker that has ended is noticed by the | schedulers.failed_worker,        | 1.0.4;
+next call only, which may never come      | slurm.lost_job, health, watchdog | none found
+On Slurm, a node without GPUs divides by  | schedulers.PatchedSlurmScheduler | 1.0.4;
 zero                                      |                                  | none found
-On Slurm without a container, a worker's  | PatchedSlurmScheduler            | 1.0.4; see also
+On Slurm without a container, a worker's  | schedulers.PatchedSlurmScheduler | 1.0.4; see also
 variables are dropped                     |                                  | #1584
 On Slurm, the trainer ignores container   | slurm.SlurmWorkers               | 1.0.4;
 type, mounts and srun's arguments         |                                  | none found
+The trainers name their handler and their | trainers.                        | 1.0.4;
+rollout engines, and have no option       | replace_classes_of_trainers      | none found
 No public name tells an episode the       | rollouts.served_weight_version   | 1.0.4
 version of its weights                    |                                  |
+No public name renders a prompt as the    | messages.message_dicts           | 1.0.4; other
+proxy does                                |                                  | since #1463
+No public name packs sequences into trees | trees.tree_sizes                 | 1.0.4
+without training on them                  |                                  |
 """
 
 import areal

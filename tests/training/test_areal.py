@@ -1,0 +1,54 @@
+"""The AReaL that is installed: is it one that was tested, and which of its classes are replaced."""
+
+import areal
+import areal.trainer.rl_trainer
+import areal.trainer.sft_trainer
+import pytest
+from areal.utils.recover import RecoverHandler
+
+import examples.tau2.training.areal as door
+from examples.tau2.training.areal import TESTED_VERSIONS, version_warning
+from examples.tau2.training.areal.trainers import replace_classes_of_trainers
+from examples.tau2.training.engines import rollout
+from examples.tau2.training.launch import Job, run_job
+from examples.tau2.training.recovery import Checkpoints
+
+
+def run(options: list[str]) -> int:
+    job = Job("the summary", None, lambda: None)
+    return run_job(options, "the help", lambda _: job, lambda _: None)
+
+
+def test_a_tested_areal_is_not_warned_of(capsys):
+    assert areal.__version__ in TESTED_VERSIONS
+    assert version_warning() is None
+    assert run([]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_another_areal_is_warned_of_once_at_the_start_of_a_run(options, capsys, monkeypatch):
+    monkeypatch.setattr(door, "TESTED_VERSIONS", ("0.9", "1.0"))
+    assert run(options) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert f"AReaL {areal.__version__} is installed" in warning
+    assert "tested with 0.9, 1.0 only" in warning
+
+
+def test_areals_trainers_name_classes_that_only_a_call_replaces(monkeypatch):
+    rl_trainer, sft_trainer = areal.trainer.rl_trainer, areal.trainer.sft_trainer
+    replaced = {
+        (rl_trainer, "RecoverHandler"): Checkpoints,
+        (sft_trainer, "RecoverHandler"): Checkpoints,
+        (rl_trainer, "RemoteSGLangEngine"): rollout.RemoteSGLangEngine,
+        (rl_trainer, "RemotevLLMEngine"): rollout.RemotevLLMEngine,
+    }
+    for (module, name), ours in replaced.items():
+        areals = getattr(module, name)
+        assert areals is not ours and issubclass(ours, areals)
+        # so that it is put back after the test
+        monkeypatch.setattr(module, name, areals)
+    replace_classes_of_trainers(Checkpoints)
+    for (module, name), ours in replaced.items():
+        assert getattr(module, name) is ours
+    assert issubclass(Checkpoints, RecoverHandler)
