@@ -1,4 +1,4 @@
-"""What an episode did beside what its task expects, of tau2's own tasks."""
+"""Episodes compared with what their tasks expect."""
 
 import asyncio
 
@@ -39,15 +39,13 @@ def calls(*made: tuple[str, dict]) -> list[AssistantMessage]:
 
 
 def compared(expected: list, made: list) -> list[tuple]:
-    return [
-        (
-            row["status"],
-            row.get("expected", {}).get("arguments"),
-            row.get("done", {}).get("arguments"),
-            row.get("message"),
-        )
-        for row in compare_actions(task(*expected), calls(*made))
-    ]
+    """(status, arguments expected, arguments of the call, index of the message) of each action."""
+    found = []
+    for action in compare_actions(task(*expected), calls(*made)):
+        expected_arguments = action.get("expected", {}).get("arguments")
+        done_arguments = action.get("done", {}).get("arguments")
+        found.append((action["status"], expected_arguments, done_arguments, action.get("message")))
+    return found
 
 
 def differences_of(info: Tau2RunInfo, task: Task) -> list[dict]:
@@ -55,11 +53,9 @@ def differences_of(info: Tau2RunInfo, task: Task) -> list[dict]:
 
 
 def test_actions_are_matched_missing_extra_or_differ_in_their_arguments():
-    rows = compared(
-        [("a", {"x": 1}), ("b", {}), ("c", {"y": 1}), ("d", {})],
-        [("e", {}), ("a", {"x": 1}), ("c", {"y": 2}), ("c", {"y": 3})],
-    )
-    assert rows == [
+    expected = [("a", {"x": 1}), ("b", {}), ("c", {"y": 1}), ("d", {})]
+    made = [("e", {}), ("a", {"x": 1}), ("c", {"y": 2}), ("c", {"y": 3})]
+    assert compared(expected, made) == [
         ("extra", None, {}, 0),
         ("matched", {"x": 1}, {"x": 1}, 1),
         ("missing", {}, None, None),
@@ -69,18 +65,14 @@ def test_actions_are_matched_missing_extra_or_differ_in_their_arguments():
     ]
 
 
-def test_a_call_counts_once_and_an_exact_one_before_one_that_differs():
-    assert [
-        row[::3]
-        for row in compared([("a", {"x": 2}), ("a", {"x": 1})], [("a", {"x": 1}), ("a", {"x": 3})])
-    ] == [
-        ("matched", 0),
-        ("differs", 1),
+def test_a_call_counts_once_and_an_exact_match_comes_before_one_that_differs():
+    found = compared([("a", {"x": 2}), ("a", {"x": 1})], [("a", {"x": 1}), ("a", {"x": 3})])
+    assert found == [
+        ("matched", {"x": 1}, {"x": 1}, 0),
+        ("differs", {"x": 2}, {"x": 3}, 1),
     ]
-    assert [row[0] for row in compared([("a", {}), ("a", {})], [("a", {})])] == [
-        "matched",
-        "missing",
-    ]
+    twice = compared([("a", {}), ("a", {})], [("a", {})])
+    assert [status for status, *_ in twice] == ["matched", "missing"]
 
 
 def test_nothing_expected_and_nothing_done():
