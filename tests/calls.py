@@ -1,4 +1,4 @@
-"""Tool calls of tau2's domains: those that tasks expect, altered ones, and random ones that are mostly valid."""
+"""Tool calls of tau2's domains: expected ones, altered ones, and random ones, mostly valid."""
 
 import pickle
 import random
@@ -16,7 +16,8 @@ from tau2.registry import registry
 
 from examples.tau2.episode import environment
 
-KINDS = [
+# each domain, and whether it is played in solo mode
+MODES = [
     ("mock", False),
     ("mock", True),
     ("airline", False),
@@ -25,14 +26,17 @@ KINDS = [
     ("telecom", True),
 ]
 # for tests of every base task, of which only mock has few
-EVERY_TASK_OF_KINDS = [
+EVERY_TASK_OF_MODES = [
     pytest.param(domain, solo_mode, marks=[] if domain == "mock" else [pytest.mark.exhaustive])
-    for domain, solo_mode in KINDS
+    for domain, solo_mode in MODES
 ]
 
 
 def stock(domain: str, solo_mode: bool = False, db_path: str | None = None) -> Environment:
-    """tau2's own environment, fresh: a pickled one, since tau2 takes up to a third of a second to make one."""
+    """Make tau2's own environment.
+
+    It comes from a pickle: tau2 takes up to a third of a second to make one.
+    """
     return pickle.loads(_pickled(domain, solo_mode, db_path))
 
 
@@ -44,7 +48,7 @@ def _pickled(domain: str, solo_mode: bool, db_path: str | None) -> bytes:
 
 
 def register_stock(domain: str, db_path: str | None = None) -> str:
-    """The name by which tau2's evaluator finds `stock`."""
+    """Register `stock` with tau2, and return the domain name under which its evaluator finds it."""
     name = f"stock {domain} {db_path}"
     if name not in registry.get_domains():
         registry.register_domain(lambda solo_mode=False: stock(domain, solo_mode, db_path), name)
@@ -52,7 +56,8 @@ def register_stock(domain: str, db_path: str | None = None) -> str:
 
 
 def base_tasks(domain: str, solo_mode: bool) -> list[Task]:
-    tasks = [environment.load_tasks(domain)[id] for id in environment.task_splits(domain)["base"]]
+    tasks_by_id = environment.load_tasks(domain)
+    tasks = [tasks_by_id[task_id] for task_id in environment.task_splits(domain)["base"]]
     return [task for task in tasks if not solo_mode or environment.playable_solo(task)]
 
 
@@ -69,7 +74,7 @@ def expected_calls(task: Task, solo_mode: bool) -> list[ToolCall]:
 
 
 def contents(env: Environment) -> list[dict]:
-    """All that is in an environment's databases."""
+    """Dump all that is in an environment's databases."""
 
     def dump(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -83,7 +88,7 @@ def contents(env: Environment) -> list[dict]:
 
 @cache
 def known_values(domain: str) -> dict[str, list]:
-    """Values for a tool's parameters, by name: those of expected calls, and of fields of the database."""
+    """Collect values for tools' parameters, by name, from expected calls and from the database."""
     values: dict[str, list] = defaultdict(
         list, {"expression": ["2 * (3 + 4) / 5", "1 +", "__import__"]}
     )
@@ -109,7 +114,7 @@ def known_values(domain: str) -> dict[str, list]:
 
 
 def altered(call: ToolCall, domain: str, rng: random.Random) -> ToolCall:
-    """The call with another value for one of its arguments."""
+    """Copy a call with another value for one of its arguments."""
     name = rng.choice(list(call.arguments))
     return call.model_copy(
         update={"arguments": {**call.arguments, name: rng.choice(known_values(domain)[name])}}
@@ -117,7 +122,7 @@ def altered(call: ToolCall, domain: str, rng: random.Random) -> ToolCall:
 
 
 def random_calls(domain: str, solo_mode: bool, seed: int, count: int) -> list[ToolCall]:
-    """Expected calls, altered ones, and calls of every tool, the user's too, in random order."""
+    """Make expected calls, altered ones, and calls of every tool, also the user's, at random."""
     rng = random.Random(seed)
     known = [
         call for task in base_tasks(domain, solo_mode) for call in expected_calls(task, solo_mode)

@@ -1,4 +1,4 @@
-"""Scripted LLMs: what an agent and a user say, as OpenAI completions, in process or behind a real HTTP server."""
+"""Scripted LLMs, in this process or behind a real HTTP server."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ _ids = count()
 def say(
     content: str | None = None, *calls: tuple[str, dict | str], finish_reason: str | None = None
 ) -> dict:
-    """A completion as JSON: text, and calls of (tool, arguments)."""
+    """Make a completion as JSON, with text and calls of (tool, arguments)."""
     entries = []
     for name, arguments in calls:
         text = arguments if isinstance(arguments, str) else json.dumps(arguments)
@@ -33,11 +33,10 @@ def say(
     return completion.model_dump(exclude_unset=True)
 
 
-def ground_truth(
-    task: Task, solo_mode: bool = False, user_requests: bool = True
-) -> tuple[list[dict], list[dict]]:
-    """What agent and user say when each does the task's expected actions."""
-    agent, user = [], [] if solo_mode else [say("Hello, I need help.")]
+def ground_truth(task: Task, solo_mode: bool = False) -> tuple[list[dict], list[dict]]:
+    """Write what agent and user say when each does the task's expected actions."""
+    agent: list[dict] = []
+    user: list[dict] = [] if solo_mode else [say("Hello, I need help.")]
     for action in task.evaluation_criteria.actions or []:
         call = say(None, (action.name, action.arguments))
         if solo_mode or action.requestor == "assistant":
@@ -53,7 +52,7 @@ def ground_truth(
 
 
 def replay(completions: list[dict]) -> Callable:
-    """A `CallLLM` that says these completions in turn."""
+    """Make a `CallLLM` that says these completions in turn."""
     queue = iter(completions)
 
     async def call(messages, tools, tool_choice, **sampling) -> ChatCompletion:
@@ -63,9 +62,12 @@ def replay(completions: list[dict]) -> Callable:
 
 
 class LLMServer:
-    """An OpenAI-compatible HTTP server on loopback; `answer(request)` gives a completion, an (HTTP status, body), raw
-    bytes, or None to close the connection without an answer. `requests` holds all the bodies received, with the
-    Authorization header under "key"."""
+    """An OpenAI-compatible HTTP server on loopback.
+
+    `answer(request)` returns a completion, an (HTTP status, body), raw bytes, or None to close the
+    connection without an answer. `requests` holds the bodies of all requests, with the key of their
+    Authorization header under "key".
+    """
 
     def __init__(
         self, answer: Callable[[dict], dict | tuple[int, dict] | bytes | None], delay: float = 0.0
@@ -107,7 +109,7 @@ class LLMServer:
             request_queue_size = 1024
 
             def handle_error(self, request, client_address):
-                pass  # a client that has gone away
+                """Say nothing of a client that has gone away."""
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.base_url = f"http://127.0.0.1:{self.server.server_port}/v1"
@@ -122,7 +124,7 @@ class LLMServer:
 
 
 def in_turn(*answers) -> Callable[[dict], dict]:
-    """An `answer` that gives these in turn, the last one for ever."""
+    """Make an `answer` that gives these in turn, and the last one for ever."""
     queue = list(answers)
 
     def answer(_request: dict):

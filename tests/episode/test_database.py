@@ -1,4 +1,4 @@
-"""Views of a frozen database: private, like plain ones to tools, and no way to the frozen one."""
+"""Views of a frozen database: they are private, and tools use them like plain databases."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -35,7 +35,7 @@ class Shop(DB):
 
 
 class ShopTools(ToolKitBase):
-    """All are marked as reading; most write."""
+    """Tools that are all marked as reading, though most write."""
 
     @is_tool(ToolType.READ)
     def rename(self, key: str) -> str:
@@ -252,7 +252,7 @@ def test_missing_keys_and_deleted_keys_raise(frozen):
 
 
 def test_a_view_costs_what_it_touches():
-    """Of a database of any size: nothing is copied before it is looked up, and what is looked up is copied once."""
+    """Nothing is copied before it is looked up, and what is looked up is copied once."""
     frozen = FrozenDB(
         shop().model_copy(update={"items": {str(number): Item(name="x") for number in range(1000)}})
     )

@@ -1,4 +1,4 @@
-"""Cheap private environments against tau2's own: same results, same errors, equal hashes at the same times."""
+"""Environments of episodes against tau2's own: the same results, errors and equal hashes."""
 
 import json
 import os
@@ -16,23 +16,23 @@ from tau2.environment.toolkit import ToolType
 
 from examples.tau2.episode import environment
 from examples.tau2.episode.environment import make_environment
-from tests.calls import KINDS, base_tasks, contents, random_calls, stock
+from tests.calls import MODES, base_tasks, contents, random_calls, stock
 
 
 def outcome(env: Environment, call: ToolCall) -> tuple:
     message = env.get_response(call)
-    return re.sub(
-        r"\bB[0-9a-f]{8}\b", "<bill>", message.content
-    ), message.error  # telecom opens bills under random ids
+    # telecom opens bills under random ids
+    content = re.sub(r"\bB[0-9a-f]{8}\b", "<bill>", message.content)
+    return content, message.error
 
 
 def hashes(env: Environment) -> tuple:
     return env.get_db_hash(), env.get_user_db_hash()
 
 
-@pytest.mark.parametrize("domain, solo_mode", KINDS)
+@pytest.mark.parametrize("domain, solo_mode", MODES)
 def test_random_calls_of_every_tool_give_what_tau2_gives(domain, solo_mode):
-    """Also the pattern of equal hashes: whenever tau2's database returns to an earlier state, so does ours."""
+    """Hashes are equal at the same times: if tau2's database is as it was earlier, so is ours."""
     called, succeeded = set(), set()
     for seed in range(3):
         theirs, mine = stock(domain, solo_mode), make_environment(domain, solo_mode)
@@ -52,7 +52,7 @@ def test_random_calls_of_every_tool_give_what_tau2_gives(domain, solo_mode):
     assert called >= tools and len(succeeded) > 0.8 * len(called), called - succeeded
 
 
-@pytest.mark.parametrize("domain, solo_mode", KINDS)
+@pytest.mark.parametrize("domain, solo_mode", MODES)
 def test_interleaved_episodes_never_see_each_other_and_the_frozen_database_stays(domain, solo_mode):
     before = contents(make_environment(domain, solo_mode))
     calls = random_calls(domain, solo_mode, seed=7, count=150)
@@ -66,9 +66,9 @@ def test_interleaved_episodes_never_see_each_other_and_the_frozen_database_stays
     assert contents(make_environment(domain, solo_mode)) == before
 
 
-@pytest.mark.parametrize("domain, solo_mode", KINDS)
+@pytest.mark.parametrize("domain, solo_mode", MODES)
 def test_no_tool_writes_that_tau2_marks_as_reading(domain, solo_mode):
-    """Of tau2's own toolkits. Were there one, it could only write to copies: see test_database.py."""
+    """This holds for tau2's toolkits. A tool that did could only write to copies."""
     env = stock(domain, solo_mode)
     reading = 0
     for call in random_calls(domain, solo_mode, seed=9, count=120):
@@ -83,7 +83,7 @@ def test_no_tool_writes_that_tau2_marks_as_reading(domain, solo_mode):
     assert reading > 20
 
 
-@pytest.mark.parametrize("domain, solo_mode", KINDS)
+@pytest.mark.parametrize("domain, solo_mode", MODES)
 def test_initial_states_are_tau2s(domain, solo_mode):
     states = [
         task.initial_state
@@ -129,7 +129,10 @@ def test_data_of_another_checkout(tmp_path):
     shutil.copytree(tau2.utils.DATA_DIR, tmp_path / "data")
     policy = tmp_path / "data/tau2/domains/mock/policy.md"
     policy.write_text("Be kind.")
-    script = "from examples.tau2.episode import environment as e; print(e.make_environment('mock').get_policy())"
+    script = (
+        "from examples.tau2.episode.environment import make_environment; "
+        "print(make_environment('mock').get_policy())"
+    )
     variables = {**os.environ, "TAU2_DATA_DIR": str(tmp_path / "data")}
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=variables, check=True

@@ -1,4 +1,4 @@
-"""Evaluation in our environments against stock tau2's, on every base task, for thousands of conversations."""
+"""Evaluation in our environments against tau2's own, for many conversations on each base task."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.episode import environment
 from examples.tau2.episode.reward import evaluate_episode, matched_actions
 from tests.calls import (
-    EVERY_TASK_OF_KINDS,
+    EVERY_TASK_OF_MODES,
     altered,
     base_tasks,
     contents,
@@ -31,17 +31,16 @@ from tests.calls import (
 )
 from tests.scripted import ground_truth, replay, say
 
-Played = tuple[
-    list[Message], tuple[str | None, str | None]
-]  # the conversation, and the hashes of both databases after it
+# a conversation, and the hashes of both databases after it
+Played = tuple[list[Message], tuple[str | None, str | None]]
 
 
-@pytest.mark.parametrize("domain, solo_mode", EVERY_TASK_OF_KINDS)
+@pytest.mark.parametrize("domain, solo_mode", EVERY_TASK_OF_MODES)
 def test_results_hashes_and_rewards_are_stock_tau2s(domain, solo_mode, tmp_path):
     """All conversations of a task are played at the same time, a call of each in turn.
 
-    Stock tau2 takes a second to evaluate an airline episode, so the databases of airline and retail are cut to what the
-    tasks mention and some of the rest; test_simulation.py compares on the whole ones.
+    tau2 takes a second to evaluate an airline episode. So the databases of airline and retail are
+    cut to what the tasks mention, and some of the rest; test_simulation.py has the whole ones.
     """
     db_path = cut_database(domain, tmp_path) if domain in ("airline", "retail") else None
     evaluator = partial(stock_reward, solo_mode=solo_mode, domain=register_stock(domain, db_path))
@@ -77,7 +76,11 @@ def test_results_hashes_and_rewards_are_stock_tau2s(domain, solo_mode, tmp_path)
 
 
 def behaviours_of(task: Task, domain: str, solo_mode: bool, seed: int) -> Iterator[list[ToolCall]]:
-    """What is expected; each expected call left out, and each altered, in turn; two random ones; and nothing."""
+    """Make conversations on a task, as lists of calls.
+
+    One has the expected calls. In others, one of them is left out, or altered. Two have random
+    calls, and one has none.
+    """
     expected = expected_calls(task, solo_mode)
     rng = random.Random(seed)
     yield expected
@@ -91,7 +94,7 @@ def behaviours_of(task: Task, domain: str, solo_mode: bool, seed: int) -> Iterat
 
 
 def play(env: Environment, task: Task, calls: list[ToolCall]) -> Generator[None, None, Played]:
-    """A conversation with these calls, of which each `next` makes one."""
+    """Play a conversation with these calls; each `next` makes one of them."""
     state = task.initial_state
     messages = list((state and state.message_history) or [])
     if state is not None:
@@ -142,7 +145,10 @@ def simulation(messages: list[Message], task: Task) -> SimulationRun:
 
 
 def stock_reward(run: SimulationRun, task: Task, solo_mode: bool, domain: str) -> RewardInfo | None:
-    """None where one of the task's assertions makes tau2 raise; for us it is not met."""
+    """Evaluate an episode by tau2's own evaluator; None where an assertion makes tau2 raise.
+
+    For us such an assertion is not met.
+    """
     try:
         return evaluate_simulation(run, task, EvaluationType.ALL, solo_mode, domain)
     except Exception as error:
@@ -153,7 +159,10 @@ def stock_reward(run: SimulationRun, task: Task, solo_mode: bool, domain: str) -
 
 
 def cut_database(domain: str, folder: Path) -> str:
-    """The domain's database with the items that its base tasks mention, those that these mention, and some of the rest."""
+    """Write the domain's database, cut to the items that its base tasks need; returns the path.
+
+    It keeps the items that the tasks mention, those that these mention, and some of the rest.
+    """
     db = stock(domain).tools.db.model_dump(mode="json")
     text = json.dumps([task.model_dump(mode="json") for task in base_tasks(domain, False)])
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Our asynchronous conversations against tau2's own synchronous orchestrator, with the same scripted LLMs."""
+"""Our asynchronous conversations against tau2's own orchestrator, with the same scripted LLMs."""
 
 import asyncio
 import random
@@ -16,14 +16,17 @@ from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
-from tests.calls import EVERY_TASK_OF_KINDS, base_tasks, register_stock, stock
+from tests.calls import EVERY_TASK_OF_MODES, base_tasks, register_stock, stock
 from tests.scripted import ground_truth, replay, say
 
 
 def theirs(
     domain, task, solo_mode, agent_says, user_says, monkeypatch, **limits
 ) -> tuple[SimulationRun, float]:
-    """tau2's own way, with `litellm.completion` scripted: agent and user are told apart by the model's name."""
+    """Play and evaluate an episode as tau2 does, with a scripted `litellm.completion`.
+
+    The model's name tells agent and user apart.
+    """
     queues = {"agent": iter(agent_says), "user": iter(user_says)}
     monkeypatch.setattr(
         tau2.utils.llm_utils,
@@ -41,15 +44,14 @@ def theirs(
         agent = LLMAgent(env.get_tools(), env.get_policy(), llm="agent")
         user = UserSimulator(tools=user_tools, instructions=str(task.user_scenario), llm="user")
     run = Orchestrator(domain, agent, user, env, task, solo_mode=solo_mode, **limits).run()
+    stock_domain = register_stock(domain)
     try:
-        return run, evaluate_simulation(
-            run, task, EvaluationType.ALL, solo_mode, register_stock(domain)
-        ).reward
-    except (
-        ValueError
-    ) as error:  # an assertion on a task that was never created, which we count as not met
+        evaluation = evaluate_simulation(run, task, EvaluationType.ALL, solo_mode, stock_domain)
+    except ValueError as error:
+        # an assertion on a task that was never created, which we count as not met
         assert str(error) == "Task task_2 not found"
         return run, 0.0
+    return run, evaluation.reward
 
 
 def ours(domain, task, solo_mode, agent_says, user_says, **limits) -> tuple[SimulationRun, float]:
@@ -76,9 +78,9 @@ def assert_same(
     return run
 
 
-@pytest.mark.parametrize("domain, solo_mode", EVERY_TASK_OF_KINDS)
+@pytest.mark.parametrize("domain, solo_mode", EVERY_TASK_OF_MODES)
 def test_every_base_task_as_tau2_plays_it(domain, solo_mode, monkeypatch):
-    """Per task a seeded variation: the ground truth as it is, with an action left out, or strewn with faulty turns."""
+    """A third of the tasks each: the ground truth, an action left out, and faulty turns added."""
     variations = random.Random(domain)
     seen = set()
     for number, task in enumerate(base_tasks(domain, solo_mode)):
@@ -145,7 +147,7 @@ def test_tool_calls_of_the_user_and_premature_stops(monkeypatch):
 
 
 def test_histories_hold_what_each_side_may_see():
-    """Tool messages of the user's stay in the user's history (telecom is unusable without) and out of the agent's."""
+    """The user's tool messages are in the user's history only; telecom cannot do without them."""
     requests = {"agent": [], "user": []}
 
     def recorded(name, completions):

@@ -94,7 +94,7 @@ def to_utf8(text: str | None) -> str | None:
 def token_usage(completion: ChatCompletion) -> dict[str, int]:
     """Count the prompt and completion tokens of a completion; 0 where the server does not say."""
     usage = completion.usage
-    if usage is None:
+    if not usage:
         return {"prompt_tokens": 0, "completion_tokens": 0}
     return {
         "prompt_tokens": usage.prompt_tokens or 0,

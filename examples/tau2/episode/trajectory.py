@@ -29,7 +29,7 @@ class Tau2RunInfo:
     - `weight_version`: the number of AReaL's weight updates before; None outside training.
     - `reward`: tau2's reward of the episode, in [0, 1].
     - `rewards`: what AReaL trains on, by completion id.
-    - `failure`: why an `agent_error` ended the episode; None if nothing of the kind did.
+    - `failure`: why an `agent_error` ended the episode; None if none did.
     - `steps`: those of tau2's orchestrator.
     - `user_seconds`: seconds in which the user simulator was to speak.
     - `user_lost_seconds`: the part of them that failed calls took.
