@@ -1,7 +1,5 @@
 """A client of the local service for the tests: its control API, and its gateway."""
 
-import time
-
 import httpx
 
 from aenv.examples.tau2_rl.service import INSTANCE_ID
@@ -24,30 +22,23 @@ def ask(url: str, method: str, path: str, **arguments) -> dict:
     return httpx.request(method, f"{url}:8080{path}", timeout=None, **arguments).json()
 
 
-def create(url: str, **fields) -> dict:
+def create_instance(url: str, **fields) -> dict:
     """A new instance."""
     reply = ask(url, "POST", "/env-instance", json={**INSTANCE, **fields})
     assert reply["success"], reply
     return reply["data"]
 
 
-def end(url: str, instance: dict) -> None:
+def end_instance(url: str, instance: dict) -> None:
     assert ask(url, "DELETE", f"/env-instance/{instance['id']}")["success"]
 
 
-def status(url: str, instance: dict) -> str:
+def status_of(url: str, instance: dict) -> str:
     return ask(url, "GET", f"/env-instance/{instance['id']}")["data"]["status"]
 
 
-def call(url: str, instance_id: str) -> httpx.Response:
+def call_instance(url: str, instance_id: str) -> httpx.Response:
     """The gateway's answer to a call of the instance's status function."""
     headers = {INSTANCE_ID: instance_id}
     path = "/functions/tau2_get_status"
     return httpx.post(f"{url}:8081{path}", headers=headers, json={}, timeout=None)
-
-
-def wait_until(condition, seconds: float = 600.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

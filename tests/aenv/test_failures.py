@@ -19,6 +19,7 @@ from aenv.examples.tau2_rl.agent import run_agent_return_reward
 from tests.aenv.episodes import CREATE, MOCK, play, server_of
 from tests.conftest import aenv_instances
 from tests.scripted import LLMServer, say
+from tests.waiting import until
 
 WITH_USER = {**MOCK, "solo_mode": False}
 
@@ -137,7 +138,7 @@ def test_a_cancelled_episode_is_released(aenv_service):
         def answer(_request: dict) -> None:
             assert len(aenv_instances(aenv_service)) == 1
             loop.call_soon_threadsafe(task.cancel)
-            time.sleep(1)
+            until(task.done)
 
         loop = asyncio.get_running_loop()
         with LLMServer(answer) as policy:
@@ -150,7 +151,7 @@ def test_a_cancelled_episode_is_released(aenv_service):
 
 def test_an_episode_cancelled_before_it_knows_its_instance_is_released(aenv_service):
     """The service's answer has come, and nobody has read it yet."""
-    is_cancelled = threading.Event()
+    is_cancelled, is_to_be_read = threading.Event(), threading.Event()
 
     def answer(_request: dict) -> None:
         is_cancelled.wait()
@@ -159,10 +160,13 @@ def test_an_episode_cancelled_before_it_knows_its_instance_is_released(aenv_serv
         task = asyncio.create_task(run_agent_return_reward(MOCK, **server_of(policy)))
         while not await asyncio.to_thread(aenv_instances, aenv_service):
             pass
-        sdk_environment._sdk_loop().call_soon_threadsafe(time.sleep, 2)
+        sdk_environment._sdk_loop().call_soon_threadsafe(is_to_be_read.wait)
         while (await asyncio.to_thread(aenv_instances, aenv_service))[0]["status"] != "Running":
             pass
         task.cancel()
+        # the task meets the cancellation
+        await asyncio.sleep(0)
+        is_to_be_read.set()
         with pytest.raises(asyncio.CancelledError):
             await task
 
@@ -174,7 +178,14 @@ def test_an_episode_cancelled_before_it_knows_its_instance_is_released(aenv_serv
 @pytest.mark.processes
 def test_an_instance_plays_one_episode_also_where_it_is_the_only_one(monkeypatch):
     """With DUMMY_INSTANCE_IP the SDK asks no scheduler: all episodes meet the one server."""
-    command = [sys.executable, "-m", "aenv.main", str(service.FOLDER), "--host", "127.0.0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "aenv.main",
+        str(service.ENVIRONMENT_FOLDER),
+        "--host",
+        "127.0.0.1",
+    ]
     variables = {**os.environ, **sdk_environment.environment_variables(MOCK)}
     monkeypatch.setenv("DUMMY_INSTANCE_IP", "127.0.0.1")
     with subprocess.Popen(

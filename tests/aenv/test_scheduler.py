@@ -11,8 +11,17 @@ from aenv.client.scheduler_client import AEnvSchedulerClient
 from aenv.core.environment import Environment
 
 from aenv.examples.tau2_rl.service import scheduler
-from tests.aenv.control_api import INSTANCE, TASK, ask, call, create, end, status, wait_until
+from tests.aenv.control_api import (
+    INSTANCE,
+    TASK,
+    ask,
+    call_instance,
+    create_instance,
+    end_instance,
+    status_of,
+)
 from tests.conftest import aenv_instances
+from tests.waiting import until
 
 
 async def ids_by_the_sdk(url: str) -> list[str]:
@@ -22,7 +31,7 @@ async def ids_by_the_sdk(url: str) -> list[str]:
 
 
 def test_an_instance_is_created_found_used_and_deleted(aenv_service):
-    instance = create(aenv_service)
+    instance = create_instance(aenv_service)
     assert instance["status"] == "Running"
     assert (instance["labels"], instance["owner"]) == ({"a": "b"}, "me")
     assert ask(aenv_service, "GET", f"/env-instance/{instance['id']}")["data"] == instance
@@ -34,12 +43,12 @@ def test_an_instance_is_created_found_used_and_deleted(aenv_service):
         assert ask(aenv_service, "GET", path)["data"] == [instance]
     assert ask(aenv_service, "GET", "/env-instance/another/list")["data"] == []
     assert asyncio.run(ids_by_the_sdk(aenv_service)) == [instance["id"]]
-    assert call(aenv_service, instance["id"]).json()["data"]["task_id"] == "create_task_1"
+    assert call_instance(aenv_service, instance["id"]).json()["data"]["task_id"] == "create_task_1"
     assert ask(aenv_service, "GET", "/health")["success"]
     assert "sk-user-secret" not in str(instance)
-    end(aenv_service, instance)
+    end_instance(aenv_service, instance)
     assert ask(aenv_service, "DELETE", f"/env-instance/{instance['id']}")["code"] == 404
-    assert call(aenv_service, instance["id"]).status_code == 404
+    assert call_instance(aenv_service, instance["id"]).status_code == 404
     assert aenv_instances(aenv_service) == []
 
 
@@ -73,15 +82,15 @@ def test_32_instances_run_at_once_and_more_wait_for_room(aenv_service):
         try:
             await asyncio.gather(*(environment.initialize() for environment in environments))
             waiting, gives_up = await asyncio.gather(
-                *(asyncio.to_thread(create, aenv_service) for _ in range(2))
+                *(asyncio.to_thread(create_instance, aenv_service) for _ in range(2))
             )
             statuses = Counter(instance["status"] for instance in aenv_instances(aenv_service))
             assert statuses == {"Running": 32, "Creating": 2}
-            assert call(aenv_service, waiting["id"]).status_code == 502
-            end(aenv_service, gives_up)
+            assert call_instance(aenv_service, waiting["id"]).status_code == 502
+            end_instance(aenv_service, gives_up)
             await environments.pop().release()
-            wait_until(lambda: status(aenv_service, waiting) == "Running")
-            end(aenv_service, waiting)
+            until(lambda: status_of(aenv_service, waiting) == "Running")
+            end_instance(aenv_service, waiting)
         finally:
             await asyncio.gather(*(environment.release() for environment in environments))
 
@@ -106,30 +115,30 @@ def test_an_instance_that_waits_for_room_and_is_forgotten_is_not_started(monkeyp
 
 
 def test_an_instance_ends_with_its_time_to_live(aenv_service):
-    instance = create(aenv_service, ttl="5000ms")
-    wait_until(lambda: status(aenv_service, instance) == "Terminated")
-    answer = call(aenv_service, instance["id"])
+    instance = create_instance(aenv_service, ttl="5000ms")
+    until(lambda: status_of(aenv_service, instance) == "Terminated")
+    answer = call_instance(aenv_service, instance["id"])
     assert answer.status_code == 502 and "time to live of 5 s is over" in answer.json()["error"]
-    end(aenv_service, instance)
+    end_instance(aenv_service, instance)
 
 
 def test_an_instance_whose_process_dies_has_failed(aenv_service):
     before = set(psutil.Process().children(recursive=True))
-    instance = create(aenv_service)
+    instance = create_instance(aenv_service)
     (process,) = set(psutil.Process().children(recursive=True)) - before
     process.kill()
-    wait_until(lambda: status(aenv_service, instance) == "Failed")
-    assert "ended with status -9" in call(aenv_service, instance["id"]).json()["error"]
-    end(aenv_service, instance)
+    until(lambda: status_of(aenv_service, instance) == "Failed")
+    assert "ended with status -9" in call_instance(aenv_service, instance["id"]).json()["error"]
+    end_instance(aenv_service, instance)
 
 
 def test_a_caller_that_goes_away_leaves_no_instance(aenv_service):
-    first = create(aenv_service)
+    first = create_instance(aenv_service)
     soon = httpx.Timeout(None, read=0.02)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{aenv_service}:8080/env-instance", json=INSTANCE, timeout=soon)
-    end(aenv_service, first)
-    wait_until(lambda: aenv_instances(aenv_service) == [])
+    end_instance(aenv_service, first)
+    until(lambda: aenv_instances(aenv_service) == [])
 
 
 @pytest.mark.parametrize(

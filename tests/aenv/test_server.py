@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from aenv.examples.tau2_rl.service.server import random_host, running_service
-from tests.aenv.control_api import call, create
+from tests.aenv.control_api import call_instance, create_instance
 
 
 @pytest.mark.processes
@@ -19,8 +19,8 @@ def test_nothing_outlives_a_service_that_is_killed_and_its_own_variables_set_no_
     monkeypatch.setenv("TAU2_MAX_STEPS", "1")
     host = random_host()
     with running_service(host) as url:
-        instance = create(url)
-        assert call(url, instance["id"]).json()["data"]["max_steps"] == 100
+        instance = create_instance(url)
+        assert call_instance(url, instance["id"]).json()["data"]["max_steps"] == 100
         children = psutil.Process().children()
         (main,) = [process for process in children if listens_on(process, host)]
         rest = main.children(recursive=True)

@@ -15,7 +15,7 @@ from aenv.examples.tau2_rl import service
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
-from tests.calls import KINDS, base_tasks
+from tests.calls import MODES, base_tasks
 from tests.scripted import ground_truth, replay, say
 
 MOCK = {"TAU2_DOMAIN": "mock", "TAU2_TASK_ID": "create_task_1"}
@@ -26,7 +26,7 @@ def load(monkeypatch, variables: dict[str, str]) -> dict:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     create_server()
-    return runpy.run_path(str(service.FOLDER / "src" / "tau2_env.py"))
+    return runpy.run_path(str(service.ENVIRONMENT_FOLDER / "src" / "tau2_env.py"))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ async def say_all(episode, completions: list[dict]) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("domain, solo_mode", KINDS)
+@pytest.mark.parametrize("domain, solo_mode", MODES)
 def test_every_base_task_earns_what_it_does_in_tau2_agent_workflow(domain, solo_mode, env):
     """Once the agent does the expected actions, once nothing."""
     config = Tau2EnvConfig(domain, solo_mode=solo_mode, user_llm="scripted")
@@ -213,9 +213,9 @@ def test_settings_without_an_episode_end_the_instance_with_the_reason(
 
 
 def test_the_files_that_the_image_is_built_from_exist():
-    dockerfile = (service.FOLDER / "Dockerfile").read_text()
+    dockerfile = (service.ENVIRONMENT_FOLDER / "Dockerfile").read_text()
     sources = re.findall(r"^COPY (\S+) ", dockerfile, re.MULTILINE)
     assert sources and all((service.ROOT / source).exists() for source in sources)
-    config = json.loads((service.FOLDER / "config.json").read_text())
+    config = json.loads((service.ENVIRONMENT_FOLDER / "config.json").read_text())
     assert (config["name"], config["version"]) == ("tau2-env", "1.0.0")
     assert (service.ROOT / config["buildConfig"]["dockerfile"]).exists()

@@ -1,4 +1,4 @@
-"""What AReaL gets of episodes in AEnvironment: through its real proxy, a real service and the real SDK."""
+"""AReaL trains on episodes in AEnvironment: with its real proxy, a real service, the real SDK."""
 
 import asyncio
 import json
@@ -10,9 +10,9 @@ import aenv
 from aenv.examples.tau2_rl import workflow
 from aenv.examples.tau2_rl.workflow import RewardFnWorkflow
 from examples.tau2.agent import EpisodeRejected
-from examples.tau2.training.groups import has_mixed_rewards
 from examples.tau2.training.checks import find_problems
 from examples.tau2.training.checks.loading import load_config
+from examples.tau2.training.groups import has_mixed_rewards
 from examples.tau2.utils import Tau2PPOConfig
 from tests.areal_proxy import Proxy, tool_call
 from tests.scripted import LLMServer, in_turn, say
@@ -26,8 +26,8 @@ BAD_CREATE = tool_call("create_task", '{"user_id": "user_1", "title": "Lunch"}')
 DONE = tool_call("done", "{}")
 
 
-def episode(answers: list, **agent_config) -> list[float]:
-    """The rewards by interaction that AReaL trains on."""
+def rewards_of_an_episode(answers: list, **agent_config) -> list[float]:
+    """The rewards of an episode's interactions, as AReaL trains on them."""
     with Proxy(in_turn(*answers), **agent_config) as proxy:
         agent = RewardFnWorkflow(PATH, SOLO, {"max_completion_tokens": 512, "temperature": 0.7})
         interactions = asyncio.run(proxy.workflow(agent).arun_episode(None, TASK)).values()
@@ -35,13 +35,13 @@ def episode(answers: list, **agent_config) -> list[float]:
 
 
 def test_areal_trains_on_the_reward_of_the_last_turn_and_the_discount(aenv_service):
-    assert episode([CREATE, DONE], turn_discount=1.0) == [1.0, 1.0]
-    assert episode([CREATE, DONE], turn_discount=0.5) == [0.5, 1.0]
-    assert episode([BAD_CREATE, DONE], turn_discount=1.0) == [0.0, 0.0]
+    assert rewards_of_an_episode([CREATE, DONE], turn_discount=1.0) == [1.0, 1.0]
+    assert rewards_of_an_episode([CREATE, DONE], turn_discount=0.5) == [0.5, 1.0]
+    assert rewards_of_an_episode([BAD_CREATE, DONE], turn_discount=1.0) == [0.0, 0.0]
 
 
 def test_a_full_context_window_is_the_policys_failure(aenv_service):
-    assert set(episode([CREATE], engine_max_tokens=8000)) == {0.0}
+    assert set(rewards_of_an_episode([CREATE], engine_max_tokens=8000)) == {0.0}
 
 
 def test_sampling_arguments_of_the_config_reach_the_policy(aenv_service):
@@ -62,43 +62,35 @@ def test_an_episode_that_says_nothing_about_the_policy_is_rejected(aenv_service)
 
 
 def test_groups_are_filtered_by_their_rewards(aenv_service):
-    def group(*scripts: list[str]) -> bool:
+    def is_accepted(*scripts: list[str]) -> bool:
+        """Whether the filter accepts a group of one episode per script."""
         for script in scripts:
             with Proxy(in_turn(*script)) as proxy:
-                asyncio.run(accompanied(proxy))
+                asyncio.run(play(proxy))
         return has_mixed_rewards({})
 
-    async def accompanied(proxy: Proxy) -> None:
+    async def play(proxy: Proxy) -> None:
         await proxy.workflow(RewardFnWorkflow(PATH, SOLO)).arun_episode(None, TASK)
 
     workflow_context.set(workflow_context.WorkflowContext(is_eval=False, task_id=7))
     try:
-        assert group([CREATE, DONE], [BAD_CREATE, DONE])
-        assert not group([CREATE, DONE], [CREATE, DONE])
+        assert is_accepted([CREATE, DONE], [BAD_CREATE, DONE])
+        assert not is_accepted([CREATE, DONE], [CREATE, DONE])
     finally:
         workflow_context.set(workflow_context.WorkflowContext())
 
 
-def test_the_config_of_the_seed_loads(aenv_service, tmp_path):
+def test_the_config_for_aenvironment_loads(aenv_service, tmp_path):
     config, problems = load_config(
         ["--config", CONFIG, f"++cluster.fileroot={tmp_path}"], Tau2PPOConfig
     )
-    assert (config.reward_fn_path, config.gconfig.n_samples, config.gconfig.max_new_tokens) == (
-        PATH,
-        4,
-        8192,
-    )
+    assert config.reward_fn_path == PATH
+    assert (config.gconfig.n_samples, config.gconfig.max_new_tokens) == (4, 8192)
     assert config.gconfig.temperature == config.actor.temperature == 1.0
-    assert (
-        config.eval_gconfig.temperature,
-        config.eval_gconfig.top_p,
-        config.eval_gconfig.n_samples,
-    ) == (0.2, 1.0, 4)
-    assert (config.econfig.domain, config.econfig.solo_mode, config.actor.backend) == (
-        "telecom",
-        True,
-        "archon:d2",
-    )
+    assert (config.eval_gconfig.temperature, config.eval_gconfig.top_p) == (0.2, 1.0)
+    assert config.eval_gconfig.n_samples == 4
+    assert (config.econfig.domain, config.econfig.solo_mode) == ("telecom", True)
+    assert config.actor.backend == "archon:d2"
     assert problems + find_problems(config) == []
 
 
@@ -111,12 +103,12 @@ def test_the_config_of_the_seed_loads(aenv_service, tmp_path):
         ("", "cannot be imported"),
     ],
 )
-def test_a_path_to_no_function(path, problem):
+def test_a_path_that_names_no_function(path, problem):
     (found,) = workflow.check_reward_function(path)
     assert found.startswith("reward_fn_path: ") and problem in found and repr(path) in found
 
 
-def test_instances_have_no_tasks_files(aenv_service):
+def test_instances_do_not_get_tasks_files(aenv_service):
     (problem,) = workflow.check_reward_function(PATH, ["tau2/train", "/data/tasks.jsonl"])
     assert "tau2's tasks only, not /data/tasks.jsonl" in problem
     assert workflow.check_reward_function(PATH, ["tau2/train"]) == []

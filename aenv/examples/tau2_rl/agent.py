@@ -29,7 +29,7 @@ import httpx
 from agents import Agent, ModelSettings
 from agents.models import get_default_model
 
-from aenv.examples.tau2_rl.conversation import Conversation, logger, open_conversation
+from aenv.examples.tau2_rl.conversation import Conversation, open_conversation
 from aenv.examples.tau2_rl.policy import Policy
 from aenv.examples.tau2_rl.service.server import ensure_service
 from examples.tau2.episode.llm import describe_error, shared_client
@@ -139,7 +139,7 @@ def main(argv: list[str]) -> int:
     options = vars(parser.parse_args(argv))
     data = {key: options.pop(key) for key in ("domain", "task_id", "solo_mode")}
     logging.basicConfig(format="%(message)s")
-    logger.setLevel(logging.INFO)
+    logging.getLogger("tau2_rl").setLevel(logging.INFO)
     # the SDK also raises what it logs as an error
     logging.getLogger("aenv").setLevel(logging.CRITICAL)
 

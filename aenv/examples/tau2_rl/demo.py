@@ -29,7 +29,7 @@ quiet_tau2()
 from aenv.examples.tau2_rl.agent import run_agent_return_reward
 from aenv.examples.tau2_rl.conversation import open_conversation
 from aenv.examples.tau2_rl.sdk_environment import environment_variables
-from aenv.examples.tau2_rl.service import FOLDER, ROOT
+from aenv.examples.tau2_rl.service import ENVIRONMENT_FOLDER, ROOT
 from aenv.examples.tau2_rl.service.server import running_service
 from examples.tau2.episode import environment
 from examples.tau2.episode.llm import describe_error
@@ -177,7 +177,14 @@ def start_own_server(row: dict) -> tuple[float, float]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "aenv.main", str(FOLDER / "src"), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "aenv.main",
+        str(ENVIRONMENT_FOLDER / "src"),
+        "--port",
+        str(port),
+    ]
     start = time.perf_counter()
     process = subprocess.Popen(
         command,

@@ -1,4 +1,4 @@
-"""AReaL's side of the variant: a workflow for `trainer.train` around a function that plays an episode, in inline mode."""
+"""AReaL's workflow around a function that plays an episode, and the check of that function."""
 
 import inspect
 import os
@@ -9,19 +9,25 @@ from urllib.request import urlopen
 
 import httpx
 
-from examples.tau2.agent import EpisodeRejected, remember_reward, track
+from aenv.examples.tau2_rl.service import CONTROL_PORT
+from examples.tau2.agent import EpisodeRejected
 from examples.tau2.data.dataset import is_tasks_file
 from examples.tau2.data.tasks import task_label
 from examples.tau2.episode.llm import describe_error
+from examples.tau2.training.tracker import ArealTracker
 
 
 class RewardFnWorkflow:
-    """Plays episodes by `reward_fn_path`, the import path of a function like `agent.run_agent_return_reward`.
+    """Plays episodes by a function like `agent.run_agent_return_reward`, in AReaL's inline mode.
 
     Args:
-        econfig: fields of `Tau2EnvConfig`, to which a row of the data set adds its own.
+        reward_fn_path: the function's import path.
+        econfig: fields of `Tau2EnvConfig`; a row of the data set adds its own.
         gen_args: arguments of each chat completion of the agent.
-        output_dir: of no use here: the conversation is in the environment.
+        output_dir: not used, because the conversation is in the environment.
+
+    Raises:
+        ValueError: the path cannot be imported, or is not that of an async function.
     """
 
     def __init__(
@@ -34,6 +40,7 @@ class RewardFnWorkflow:
         self.reward_fn = import_function(reward_fn_path)
         self.econfig = econfig
         self.gen_args = gen_args or {}
+        self.tracker = ArealTracker()
 
     async def run(
         self,
@@ -43,7 +50,7 @@ class RewardFnWorkflow:
         http_client: httpx.AsyncClient | None = None,
         **_: Any,
     ) -> float:
-        """The reward of an episode, which AReaL gives to the last completion.
+        """Play an episode and return its reward, which AReaL gives to the last completion.
 
         Raises:
             EpisodeRejected: the episode says nothing about the agent.
@@ -52,26 +59,25 @@ class RewardFnWorkflow:
         try:
             reward = await self.reward_fn({**self.econfig, **data}, **server, **self.gen_args)
         except Exception as error:
-            track({"episode/rejected": 1.0})
-            raise EpisodeRejected(
-                f"{task_label(data, self.econfig.get('domain'))}: {describe_error(error)}"
-            ) from error
-        track(
+            self.tracker.record({"episode/rejected": 1.0})
+            task = task_label(data, str(self.econfig.get("domain")))
+            raise EpisodeRejected(f"{task}: {describe_error(error)}") from error
+        self.tracker.record(
             {
                 "episode/rejected": 0.0,
                 "episode/reward": reward,
                 "episode/solved": float(reward >= 1.0),
             }
         )
-        remember_reward(reward)
+        self.tracker.remember_reward(reward)
         return reward
 
 
 def import_function(path: str) -> Any:
-    """The coroutine function of this import path.
+    """Import a coroutine function.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the path cannot be imported, or is not that of an async function.
     """
     try:
         function = resolve_name(path)
@@ -83,27 +89,35 @@ def import_function(path: str) -> Any:
 
 
 def check_reward_function(reward_fn_path: str, datasets: Iterable[str] = ()) -> list[str]:
-    """What keeps every episode from being played, a sentence each; `datasets` are the paths of the data sets."""
+    """List what would keep every episode from being played, a sentence each.
+
+    `datasets` are the paths of the data sets.
+    """
     try:
         import_function(reward_fn_path)
     except ValueError as error:
         return [f"reward_fn_path: {error}"]
     if not reward_fn_path.startswith(f"{__package__}."):
         return []
-    if files := [path for path in datasets if is_tasks_file(path)]:
+    tasks_files = [path for path in datasets if is_tasks_file(path)]
+    if tasks_files:
         return [
-            f"reward_fn_path: instances of tau2-env have tau2's tasks only, not {files[0]}; name a tau2/<split>"
+            f"reward_fn_path: instances of tau2-env have tau2's tasks only, not {tasks_files[0]}; "
+            "name a tau2/<split>"
         ]
     if os.environ.get("DUMMY_INSTANCE_IP"):
         return [
-            "DUMMY_INSTANCE_IP names an instance, which plays one episode: unset it, and set AENV_SYSTEM_URL"
+            "DUMMY_INSTANCE_IP names an instance, which plays one episode: "
+            "unset it, and set AENV_SYSTEM_URL"
         ]
-    from aenv.core.environment import make_mcp_url
-    from aenv.examples.tau2_rl.service import CONTROL_PORT
+    return _check_service()
 
-    url = make_mcp_url(
-        os.environ.get("AENV_SYSTEM_URL", "http://localhost"), CONTROL_PORT, "/health"
-    )
+
+def _check_service() -> list[str]:
+    from aenv.core.environment import make_mcp_url
+
+    host = os.environ.get("AENV_SYSTEM_URL", "http://localhost")
+    url = make_mcp_url(host, str(CONTROL_PORT), "/health")
     try:
         urlopen(url, timeout=10).close()
     except OSError as error:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 # the repository's root
 ROOT = Path(__file__).resolve().parents[4]
-# the environment as AEnvironment knows it
-FOLDER = ROOT / "aenv/examples/tau2_rl/tau2-env"
+# the folder of the environment that instances serve
+ENVIRONMENT_FOLDER = ROOT / "aenv/examples/tau2_rl/tau2-env"
 # the SDK knows no other ports
 CONTROL_PORT = 8080
 DATA_PORT = 8081

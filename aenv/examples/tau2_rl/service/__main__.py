@@ -11,12 +11,15 @@ import argparse
 import sys
 
 from aenv.examples.tau2_rl.service.scheduler import MAX_INSTANCES
-from aenv.examples.tau2_rl.service.server import run
+from aenv.examples.tau2_rl.service.server import run_service
 
 
 def main(argv: list[str]) -> int:
     """Run the service until SIGINT or SIGTERM; print the line that tells the SDK its address."""
-    parser = argparse.ArgumentParser(description="A local AEnvironment service with tau2-env.")
+    parser = argparse.ArgumentParser(
+        prog="python -m aenv.examples.tau2_rl.service",
+        description="A local AEnvironment service with tau2-env.",
+    )
     parser.add_argument(
         "--host",
         default="127.0.0.1",
@@ -31,7 +34,7 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.max_instances < 1:
         parser.error("--max_instances must be at least 1")
-    return run(options.host, options.max_instances, print_address)
+    return run_service(options.host, options.max_instances, print_address)
 
 
 def print_address(url: str) -> None:

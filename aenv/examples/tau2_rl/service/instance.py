@@ -34,7 +34,7 @@ logging.getLogger("aenv").setLevel(logging.WARNING)
 logging.getLogger("mcp.server.streamable_http").setLevel(logging.CRITICAL)
 
 
-def serve(folder: str, variables: dict[str, str], socket: str, report: Connection) -> None:
+def serve_instance(folder: str, variables: dict[str, str], socket: str, report: Connection) -> None:
     """Serve the environment in `folder` on a Unix socket until killed.
 
     `report` gets "" when the instance is ready, otherwise the reason why it cannot be.
@@ -68,8 +68,9 @@ class _ReportingServer(uvicorn.Server):
 
 
 def _end_with_service() -> None:
-    # the fork server lives at least as long as its last instance, unless it is killed
+    # if the fork server is killed, so is this process
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # if only the service ends, the fork server lives as long as an instance does
     service = multiprocessing.parent_process()
     threading.Thread(target=_exit_after, args=(service,), daemon=True).start()
 

@@ -23,7 +23,7 @@ from multiprocessing.process import BaseProcess
 
 from aiohttp import ClientSession, ClientTimeout, UnixConnector, web
 
-from aenv.examples.tau2_rl.service import FOLDER
+from aenv.examples.tau2_rl.service import ENVIRONMENT_FOLDER
 
 # not a child of the logger `aenv`, which has the SDK's handler
 logger = logging.getLogger("tau2_rl")
@@ -101,7 +101,7 @@ class Scheduler:
         self.instances: dict[str, Instance] = {}
         self._places = asyncio.Semaphore(max_instances)
         self._numbers = itertools.count(1)
-        config = json.loads((FOLDER / "config.json").read_text())
+        config = json.loads((ENVIRONMENT_FOLDER / "config.json").read_text())
         self.name = config["name"]
         self.name_and_version = f"{config['name']}@{config['version']}"
         self._context = multiprocessing.get_context("forkserver")
@@ -276,7 +276,7 @@ class Scheduler:
     def _fork(self, instance: Instance) -> tuple[BaseProcess, Connection]:
         """Start an instance's process; its report comes over the connection."""
         receiver, sender = self._context.Pipe(duplex=False)
-        arguments = (str(FOLDER / "src"), instance.variables, instance.socket, sender)
+        arguments = (str(ENVIRONMENT_FOLDER / "src"), instance.variables, instance.socket, sender)
         process = self._context.Process(target=_be_an_instance, args=arguments, name=instance.id)
         process.start()
         sender.close()
@@ -291,9 +291,9 @@ def _be_an_instance(
     folder: str, variables: dict[str, str], socket: str, report: Connection
 ) -> None:
     # the fork server has imported this module; the service itself never does, as that takes seconds
-    from aenv.examples.tau2_rl.service.instance import serve
+    from aenv.examples.tau2_rl.service.instance import serve_instance
 
-    serve(folder, variables, socket, report)
+    serve_instance(folder, variables, socket, report)
 
 
 def duration_in_seconds(text: str) -> float:

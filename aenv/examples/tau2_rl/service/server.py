@@ -29,7 +29,7 @@ def running_service(host: str = "127.0.0.1", max_instances: int = MAX_INSTANCES)
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run_beside, args=(host, max_instances, sender))
+    process = context.Process(target=_run_in_child, args=(host, max_instances, sender))
     process.start()
     sender.close()
     try:
@@ -62,7 +62,7 @@ def random_host() -> str:
     return "127." + ".".join(str(random.randint(2, 254)) for _ in range(3))
 
 
-def run(host: str, max_instances: int, on_ready: Callable[[str], None]) -> int:
+def run_service(host: str, max_instances: int, on_ready: Callable[[str], None]) -> int:
     """Run the service until SIGINT or SIGTERM, and return the exit status.
 
     `on_ready` is called with the service's address as soon as it listens.
@@ -79,11 +79,11 @@ def run(host: str, max_instances: int, on_ready: Callable[[str], None]) -> int:
     return 0
 
 
-def _run_beside(host: str, max_instances: int, sender: Connection) -> None:
+def _run_in_child(host: str, max_instances: int, sender: Connection) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     # Ctrl-C is for the parent, which has instances to release
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(run(host, max_instances, sender.send))
+    sys.exit(run_service(host, max_instances, sender.send))
 
 
 async def _serve(host: str, max_instances: int, on_ready: Callable[[str], None]) -> None:
