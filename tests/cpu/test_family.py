@@ -1,4 +1,4 @@
-"""The family of tasks of `make learn`: what is rewarded, and what the test set has in common with the rest: nothing."""
+"""The family of tasks of `make learn`: what is rewarded, and that the test set is unseen."""
 
 import asyncio
 import re
@@ -6,8 +6,9 @@ import re
 import pytest
 
 from examples.tau2.cpu.family import write_family
-from examples.tau2.data import tasks
 from examples.tau2.data.dataset import task_rows
+from examples.tau2.data.tasks import find_task_row
+from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
@@ -24,15 +25,14 @@ def family(tmp_path_factory):
     return folder
 
 
-def rows(family, name: str) -> list[tasks.TaskRow]:
+def rows(family, name: str) -> list[TaskRow]:
     return [
-        tasks.find_task_row(row, "mock")
-        for row in task_rows("mock", str(family / f"{name}.jsonl"), True)
+        find_task_row(row, "mock") for row in task_rows("mock", str(family / f"{name}.jsonl"), True)
     ]
 
 
-def reward(row: tasks.TaskRow, *calls: tuple[str, dict]) -> float:
-    """Of an agent that makes these calls and is done."""
+def reward(row: TaskRow, *calls: tuple[str, dict]) -> float:
+    """The reward of an agent that makes these calls and is done."""
     agent = replay([say(None, call) for call in (*calls, DONE)])
     episode = AsyncOrchestrator(ECONFIG, row.task, agent, None, row.db_path)
     asyncio.run(episode.converse())
@@ -43,23 +43,21 @@ def reward(row: tasks.TaskRow, *calls: tuple[str, dict]) -> float:
 
 def test_what_is_expected_is_rewarded_and_nothing_else_is(family):
     for row in rows(family, "test"):
-        expected = [
-            (action.name, action.arguments) for action in row.task.evaluation_criteria.actions
-        ]
+        actions = row.task.evaluation_criteria.actions
+        expected = [(action.name, action.arguments) for action in actions]
         assert reward(row, *expected) == 1
-        if expected:
-            assert reward(row) == 0
-        else:  # to do what the ticket seems to ask for is wrong
-            user, task, status = (
-                re.search(what, row.task.ticket)
-                for what in (r"user_\d+", r"task_\d+", "pending|completed")
-            )
-            create = ("create_task", {"user_id": user and user[0], "title": ""})
-            update = (
-                "update_task_status",
-                {"task_id": task and task[0], "status": status and status[0]},
-            )
-            assert reward(row, create if user else update) == 0
+        other = () if expected else (tempting_call(row.task.ticket),)
+        assert reward(row, *other) == 0
+
+
+def tempting_call(ticket: str) -> tuple[str, dict]:
+    """The call that a ticket seems to ask for, where the right thing is to do nothing."""
+    user = re.search(r"user_\d+", ticket)
+    if user:
+        return "create_task", {"user_id": user[0], "title": ""}
+    task_id = re.search(r"task_\d+", ticket)
+    status = re.search("pending|completed", ticket)
+    return "update_task_status", {"task_id": task_id[0], "status": status[0]}
 
 
 def test_the_test_set_shares_nothing_with_what_is_learnt(family):
@@ -71,13 +69,16 @@ def test_the_test_set_shares_nothing_with_what_is_learnt(family):
             "tickets": {row.task.ticket for row in part},
             "users": {user for row in part for user in re.findall(r"user_\d+", row.task.ticket)},
             "titles": {title for row in part for title in re.findall(r"'(.+)'", row.task.ticket)},
-            "wordings": {
-                (row.task.ticket.split(".")[0], row.task.ticket.split(".")[-2]) for row in part
-            },
+            "frames": {opening_and_closing(row.task.ticket) for row in part},
         }
     for aspect, values in said["test"].items():
         assert values
         assert not values & (said["demonstrations"][aspect] | said["train"][aspect])
+
+
+def opening_and_closing(ticket: str) -> tuple[str, str]:
+    sentences = ticket.split(".")
+    return sentences[0], sentences[-2]
 
 
 def test_a_seed_makes_one_family(family, tmp_path):

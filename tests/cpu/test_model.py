@@ -1,4 +1,4 @@
-"""The tiny model of a machine without a GPU: its prompts are the proxy's, its format Qwen3's, and it solves some tasks."""
+"""The tiny model: it gets the proxy's prompts, its format is Qwen3's, and it solves some tasks."""
 
 import asyncio
 import importlib
@@ -16,16 +16,15 @@ from examples.tau2.cpu import model as tiny
 from examples.tau2.data.rendering import render
 from examples.tau2.episode import environment
 
+pytestmark = pytest.mark.exhaustive
+
 ROOT = Path(__file__).parents[2]
 ADMIN = {"Authorization": "Bearer a key of this test run"}
-SOLO = {
-    domain: environment.agent_schemas(domain, solo_mode=True) for domain in environment.SOLO_DOMAINS
-}
 
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    """Where `make model` leaves it; made here if it is not there."""
+    """The folder in which `make model` leaves the model; the model is made now if it is missing."""
     return tiny.make_model(ROOT / ".cache/tiny-qwen3")
 
 
@@ -34,9 +33,9 @@ def tokenizer(folder):
     return AutoTokenizer.from_pretrained(folder)
 
 
-def call(name: str, id: str = "call_1", **arguments) -> dict:
+def call(name: str, call_id: str = "call_1", **arguments) -> dict:
     return {
-        "id": id,
+        "id": call_id,
         "type": "function",
         "function": {"name": name, "arguments": json.dumps(arguments)},
     }
@@ -51,11 +50,14 @@ def user(text: str) -> dict:
 
 
 def assistant(text: str | None, *calls: dict) -> dict:
-    return {"role": "assistant", "content": text} | ({"tool_calls": list(calls)} if calls else {})
+    message = {"role": "assistant", "content": text}
+    if calls:
+        message["tool_calls"] = list(calls)
+    return message
 
 
-def answer(text: str, id: str = "call_1") -> dict:
-    return {"role": "tool", "content": text, "tool_call_id": id}
+def answer(text: str, call_id: str = "call_1") -> dict:
+    return {"role": "tool", "content": text, "tool_call_id": call_id}
 
 
 CONVERSATIONS = {
@@ -76,39 +78,44 @@ CONVERSATIONS = {
 }
 
 
-@pytest.mark.parametrize("domain", SOLO)
+class Engine:
+    """Keeps the last prompt, and generates `ok`."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+        self.prompt: list[int] = []
+
+    async def agenerate(self, request) -> ModelResponse:
+        self.prompt = list(request.input_ids)
+        tokens = [*self.tokenizer.encode("ok"), self.tokenizer.eos_token_id]
+        return ModelResponse(
+            input_tokens=request.input_ids,
+            output_tokens=tokens,
+            output_logprobs=[0.0] * len(tokens),
+            output_versions=[0] * len(tokens),
+            stop_reason="stop",
+            tokenizer=self.tokenizer,
+        )
+
+
+@pytest.mark.parametrize("domain", environment.SOLO_DOMAINS)
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 def test_prompts_are_those_of_areals_proxy(tokenizer, monkeypatch, domain, conversation):
-    class Engine:
-        async def agenerate(self, request) -> ModelResponse:
-            self.prompt = list(request.input_ids)
-            tokens = [*tokenizer.encode("ok"), tokenizer.eos_token_id]
-            return ModelResponse(
-                input_tokens=request.input_ids,
-                output_tokens=tokens,
-                output_logprobs=[0.0] * len(tokens),
-                output_versions=[0] * len(tokens),
-                stop_reason="stop",
-                tokenizer=tokenizer,
-            )
-
-    engine = Engine()
+    engine = Engine(tokenizer)
     client = proxy.ArealOpenAI(
         engine=engine, tokenizer=tokenizer, tool_call_parser="qwen", reasoning_parser="qwen3"
     )
     monkeypatch.setattr(proxy, "_openai_client", client)
     monkeypatch.setattr(proxy, "_admin_api_key", ADMIN["Authorization"].removeprefix("Bearer "))
-    messages, tools = CONVERSATIONS[conversation], list(SOLO[domain])
+    messages = CONVERSATIONS[conversation]
+    tools = list(environment.agent_schemas(domain, solo_mode=True))
     server = TestClient(proxy.app)
     server.post("/grant_capacity", headers=ADMIN).raise_for_status()
-    session = (
-        server.post("/rl/start_session", headers=ADMIN, json={"task_id": "t"})
-        .raise_for_status()
-        .json()
-    )
+    started = server.post("/rl/start_session", headers=ADMIN, json={"task_id": "t"})
+    api_key = started.raise_for_status().json()["api_key"]
     server.post(
         "/chat/completions",
-        headers={"Authorization": f"Bearer {session['api_key']}"},
+        headers={"Authorization": f"Bearer {api_key}"},
         json={"model": "default", "messages": messages, "tools": tools, "max_completion_tokens": 8},
     ).raise_for_status()
 
@@ -117,61 +124,72 @@ def test_prompts_are_those_of_areals_proxy(tokenizer, monkeypatch, domain, conve
     assert '<tools>\n{"function": {"name": ' in tokenizer.decode(engine.prompt)
 
 
-def test_chat_format(tokenizer):
-    def text(
-        messages: list[dict], tools: list[dict] | None = None, prompt: bool = True, **options
-    ) -> str:
-        return tokenizer.apply_chat_template(
-            messages, tools=tools, add_generation_prompt=prompt, tokenize=False, **options
-        )
+def rendered(tokenizer, messages: list[dict], tools: list[dict] | None = None, **options) -> str:
+    """The prompt as text, with a generation prompt if not told otherwise."""
+    options = {"add_generation_prompt": True, **options}
+    return tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **options)
 
-    assert text([user("hi")]) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
-    assert text([user("hi")], enable_thinking=True) == text([user("hi")])
-    assert (
-        text([user("hi")], enable_thinking=False) == text([user("hi")]) + "<think>\n\n</think>\n\n"
-    )
-    assert text([system("Be kind."), user("hi")]).startswith(
-        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n"
-    )
 
+def rendered_history(tokenizer, messages: list[dict], tools: list[dict] | None = None) -> str:
+    return rendered(tokenizer, messages, tools, add_generation_prompt=False)
+
+
+def test_text_messages_have_the_format_of_qwen3(tokenizer):
+    hi = rendered(tokenizer, [user("hi")])
+    assert hi == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    with_system = rendered(tokenizer, [system("Be kind."), user("hi")])
+    assert with_system.startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n")
+
+
+def test_thinking_can_be_switched_off(tokenizer):
+    hi = rendered(tokenizer, [user("hi")])
+    assert rendered(tokenizer, [user("hi")], enable_thinking=True) == hi
+    without = rendered(tokenizer, [user("hi")], enable_thinking=False)
+    assert without == hi + "<think>\n\n</think>\n\n"
+
+
+def test_only_thoughts_since_the_last_user_message_are_kept(tokenizer):
+    thought = assistant("<think>\nhm\n</think>\n\nHello.")
+    followed = rendered(tokenizer, [user("hi"), thought, user("bye")])
+    assert "hm" not in followed
+    assert "<|im_start|>assistant\nHello.<|im_end|>\n" in followed
+    last = rendered(tokenizer, [user("hi"), thought])
+    assert "<think>\nhm\n</think>\n\nHello.<|im_end|>\n" in last
+
+
+def test_tools_stand_in_the_system_prompt(tokenizer):
     tool = {
         "type": "function",
         "function": {"name": "f", "description": "größer", "parameters": {}},
     }
-    with_tools = text([system("Be kind.")], [tool, tool], prompt=False)
-    assert with_tools.startswith("<|im_start|>system\nBe kind.\n\n# Tools\n\n")
-    assert (
-        f"<tools>\n{json.dumps(tool, ensure_ascii=False)}\n{json.dumps(tool, ensure_ascii=False)}\n</tools>"
-        in with_tools
-    )
-    assert with_tools.endswith("<|im_end|>\n")
-    assert text([user("hi")], [tool], prompt=False).startswith("<|im_start|>system\n# Tools\n\n")
+    text = rendered_history(tokenizer, [system("Be kind.")], [tool, tool])
+    assert text.startswith("<|im_start|>system\nBe kind.\n\n# Tools\n\n")
+    schema = json.dumps(tool, ensure_ascii=False)
+    assert f"<tools>\n{schema}\n{schema}\n</tools>" in text
+    assert text.endswith("<|im_end|>\n")
+    text = rendered_history(tokenizer, [user("hi")], [tool])
+    assert text.startswith("<|im_start|>system\n# Tools\n\n")
 
+
+def test_tool_calls_and_results_have_the_format_of_qwen3(tokenizer):
     calls = [call("f", a=1), call("g", "call_2")]
-    assert text([assistant("", *calls)], prompt=False) == (
+    assert rendered_history(tokenizer, [assistant("", *calls)]) == (
         '<|im_start|>assistant\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>\n'
         '<tool_call>\n{"name": "g", "arguments": {}}\n</tool_call><|im_end|>\n'
     )
-    assert text([assistant("Well.", calls[0])], prompt=False).startswith(
-        "<|im_start|>assistant\nWell.\n<tool_call>\n{"
+    with_text = rendered_history(tokenizer, [assistant("Well.", calls[0])])
+    assert with_text.startswith("<|im_start|>assistant\nWell.\n<tool_call>\n{")
+    # arguments as an object render the same
+    parsed = {"function": {"name": "f", "arguments": {"a": 1}}}
+    assert rendered_history(tokenizer, [assistant("", parsed)]) == rendered_history(
+        tokenizer, [assistant("", calls[0])]
     )
-    parsed = {
-        "function": {"name": "f", "arguments": {"a": 1}}
-    }  # arguments as an object render the same
-    assert text([assistant("", parsed)], prompt=False) == text(
-        [assistant("", calls[0])], prompt=False
-    )
-    assert text([assistant(None, *calls), answer("1"), answer("2", "call_2")]).endswith(
-        "<|im_end|>\n<|im_start|>user\n<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response><|im_end|>\n"
+    results = [answer("1"), answer("2", "call_2")]
+    assert rendered(tokenizer, [assistant(None, *calls), *results]).endswith(
+        "<|im_end|>\n<|im_start|>user\n"
+        "<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response><|im_end|>\n"
         "<|im_start|>assistant\n"
     )
-
-    thought = assistant("<think>\nhm\n</think>\n\nHello.")
-    assert "hm" not in text([user("hi"), thought, user("bye")])
-    assert "<|im_start|>assistant\nHello.<|im_end|>\n" in text([user("hi"), thought, user("bye")])
-    assert "<think>\nhm\n</think>\n\nHello.<|im_end|>\n" in text(
-        [user("hi"), thought]
-    )  # since the last user message
 
 
 def test_special_tokens(tokenizer):

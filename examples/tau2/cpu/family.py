@@ -1,22 +1,30 @@
-"""A family of tasks of tau2's mock domain, for solo mode, as tasks files with databases of their own.
+"""Makes a family of tasks of tau2's mock domain for solo mode, with databases of their own.
 
-`python3 examples/tau2/cpu/family.py <folder> --seed 1` writes
+`python3 examples/tau2/cpu/family.py <folder> --seed 1` writes three tasks files:
 
-- `demonstrations.jsonl`: what to imitate. Ordinary requests (create a task, change the status of one, put me through to a
-  human), as the logs of a help desk would have them, and next to none of those that need judgement;
-- `train.jsonl`: what to practise on. Most requests need judgement: to delete a task, which the policy leaves to human agents, to
-  create one without a title, which it forbids, and requests that are taken back;
-- `test.jsonl`: as `train.jsonl`, but with databases, users, titles and pairs of greeting and closing that are in neither.
+- `demonstrations.jsonl` is for imitation. It has ordinary requests, such as the log of a help desk
+  has: create a task, change the status of a task, pass the user on to a human. It has next to no
+  requests that need judgement.
+- `train.jsonl` is for reinforcement learning. Most of its requests need judgement: to delete a task
+  (the policy leaves this to human agents), to create a task without a title (the policy forbids
+  it), and requests that the user takes back.
+- `test.jsonl` is like `train.jsonl`. Its databases, users, titles and pairs of opening and closing
+  are in neither of the other files.
 """
 
 import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
-USERS, TASKS = 6, 20  # of a database
+T = TypeVar("T")
+
+USERS_PER_DATABASE = 6
+TASKS_PER_DATABASE = 20
 
 OPENINGS = (
     "Hello.",
@@ -27,7 +35,8 @@ OPENINGS = (
     "Thanks for your time.",
 )
 CLOSINGS = ("Thanks.", "That is all.", "Please hurry.", "Cheers.", "No rush.", "Much appreciated.")
-FORMS = {
+# how users word each type of request
+REQUESTS = {
     "create": (
         "Create the task '{title}' for {user}.",
         "{user} needs a new task called '{title}'.",
@@ -69,92 +78,130 @@ FORMS = {
 }
 STATUSES = ("pending", "completed")
 TITLES = (
-    *(
-        "Answer letter",
-        "Call customer",
-        "Check invoice",
-        "Clean room",
-        "File report",
-        "Fix machine",
-        "Order part",
-    ),
-    *("Pack box", "Renew contract", "Test sample"),
+    "Answer letter",
+    "Call customer",
+    "Check invoice",
+    "Clean room",
+    "File report",
+    "Fix machine",
+    "Order part",
+    "Pack box",
+    "Renew contract",
+    "Test sample",
 )
 
-# tasks of each kind
-DEMONSTRATIONS = {
-    "create": 500,
-    "update": 500,
-    "human": 200,
-    "delete": 2,
-    "untitled": 1,
-    "withdrawn": 1,
-}
-TRAIN = {"create": 20, "update": 40, "human": 30, "delete": 230, "untitled": 40, "withdrawn": 40}
-TEST = {"create": 10, "update": 20, "human": 15, "delete": 115, "untitled": 20, "withdrawn": 20}
+
+@dataclass
+class TasksFile:
+    """A tasks file: its name, how many tasks it has of each request type, how many databases."""
+
+    name: str
+    task_counts: dict[str, int]
+    database_count: int
+
+
+DEMONSTRATIONS = TasksFile(
+    "demonstrations",
+    {"create": 500, "update": 500, "human": 200, "delete": 2, "untitled": 1, "withdrawn": 1},
+    24,
+)
+TRAIN = TasksFile(
+    "train",
+    {"create": 20, "update": 40, "human": 30, "delete": 230, "untitled": 40, "withdrawn": 40},
+    24,
+)
+TEST = TasksFile(
+    "test",
+    {"create": 10, "update": 20, "human": 15, "delete": 115, "untitled": 20, "withdrawn": 20},
+    8,
+)
+
+
+@dataclass
+class Vocabulary:
+    """What the databases and tickets of a tasks file are made of."""
+
+    users: list[str]
+    titles: list[str]
+    # pairs of opening and closing
+    frames: list[tuple[str, str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    write_family(options.folder, options.seed)
 
 
 def write_family(folder: Path, seed: int = 1) -> None:
+    """Write the three tasks files and their databases to `folder`."""
     rng = random.Random(seed)
     users = [f"user_{number}" for number in range(10, 100)]
     titles = [f"{title} {number}" for title, number in product(TITLES, range(1, 10))]
-    wordings = list(product(OPENINGS, CLOSINGS))
-    known, unknown = zip(*(_parted(pool, rng) for pool in (users, titles, wordings)), strict=True)
-    (folder / "databases").mkdir(parents=True, exist_ok=True)
-    for name, kinds, (users, titles, wordings), databases in (
-        ("demonstrations", DEMONSTRATIONS, known, 24),
-        ("train", TRAIN, known, 24),
-        ("test", TEST, unknown, 8),
-    ):
-        files = {
-            f"databases/{name}_{number}.json": _database(users, titles, rng)
-            for number in range(databases)
-        }
-        for path, database in files.items():
-            (folder / path).write_text(json.dumps(database, indent=1))
-        rows = list(_tasks(kinds, files, titles, wordings, rng))
-        rng.shuffle(rows)
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    frames = list(product(OPENINGS, CLOSINGS))
+    learnt_users, test_users = _split(users, rng)
+    learnt_titles, test_titles = _split(titles, rng)
+    learnt_frames, test_frames = _split(frames, rng)
+    learnt = Vocabulary(learnt_users, learnt_titles, learnt_frames)
+    unseen = Vocabulary(test_users, test_titles, test_frames)
+    _write_tasks_file(folder, DEMONSTRATIONS, learnt, rng)
+    _write_tasks_file(folder, TRAIN, learnt, rng)
+    _write_tasks_file(folder, TEST, unseen, rng)
 
 
-def _parted(pool: list, rng: random.Random) -> tuple[list, list]:
-    """Three quarters, and the rest."""
+def _split(pool: Sequence[T], rng: random.Random) -> tuple[list[T], list[T]]:
+    """Split a pool at random into three quarters and the rest."""
     shuffled = rng.sample(pool, len(pool))
-    return shuffled[: len(pool) * 3 // 4], shuffled[len(pool) * 3 // 4 :]
+    border = len(pool) * 3 // 4
+    return shuffled[:border], shuffled[border:]
 
 
-def _database(users: list[str], titles: list[str], rng: random.Random) -> dict:
-    tasks = {
-        f"task_{number}": {
-            "task_id": f"task_{number}",
-            "title": title,
-            "status": rng.choice(STATUSES),
-        }
-        for number, title in enumerate(rng.sample(titles, TASKS), 1)
-    }
-    owners = {
-        user: {"user_id": user, "name": user.replace("_", " ").title(), "tasks": []}
-        for user in rng.sample(users, USERS)
-    }
-    for task in tasks:
-        owners[rng.choice(list(owners))]["tasks"].append(task)
-    return {"tasks": tasks, "users": owners}
+def _write_tasks_file(
+    folder: Path, tasks_file: TasksFile, vocabulary: Vocabulary, rng: random.Random
+) -> None:
+    (folder / "databases").mkdir(parents=True, exist_ok=True)
+    databases = {}
+    for number in range(tasks_file.database_count):
+        path = f"databases/{tasks_file.name}_{number}.json"
+        databases[path] = _database(vocabulary, rng)
+        (folder / path).write_text(json.dumps(databases[path], indent=1))
+    rows = list(_tasks(tasks_file.task_counts, databases, vocabulary, rng))
+    rng.shuffle(rows)
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (folder / f"{tasks_file.name}.jsonl").write_text("".join(lines))
+
+
+def _database(vocabulary: Vocabulary, rng: random.Random) -> dict:
+    """Return a database of the mock domain."""
+    tasks = {}
+    for number, title in enumerate(rng.sample(vocabulary.titles, TASKS_PER_DATABASE), 1):
+        task_id = f"task_{number}"
+        tasks[task_id] = {"task_id": task_id, "title": title, "status": rng.choice(STATUSES)}
+    users = {}
+    for user in rng.sample(vocabulary.users, USERS_PER_DATABASE):
+        users[user] = {"user_id": user, "name": user.replace("_", " ").title(), "tasks": []}
+    for task_id in tasks:
+        owner = rng.choice(list(users))
+        users[owner]["tasks"].append(task_id)
+    return {"tasks": tasks, "users": users}
 
 
 def _tasks(
-    kinds: dict[str, int],
+    task_counts: dict[str, int],
     databases: dict[str, dict],
-    titles: list[str],
-    wordings: list[tuple],
+    vocabulary: Vocabulary,
     rng: random.Random,
 ) -> Iterator[dict]:
-    for kind, number in kinds.items():
-        for index in range(number):
+    """Yield tasks as rows of a tasks file; `databases` are by path."""
+    for request_type, count in task_counts.items():
+        for index in range(count):
             path = rng.choice(list(databases))
-            opening, closing = rng.choice(wordings)
-            request, action = _request(kind, databases[path], titles, rng)
+            opening, closing = rng.choice(vocabulary.frames)
+            request, action = _request(request_type, databases[path], vocabulary.titles, rng)
             yield {
-                "id": f"{kind}_{index}",
+                "id": f"{request_type}_{index}",
                 "user_scenario": {
                     "instructions": {
                         "domain": "mock",
@@ -163,7 +210,7 @@ def _tasks(
                     }
                 },
                 "ticket": f"{opening} {request} {closing}",
-                # without one, tau2's solo agent takes no task that expects no action
+                # without an initial state, tau2's solo agent takes no task that expects no action
                 "initial_state": {
                     "initialization_data": None,
                     "initialization_actions": None,
@@ -178,38 +225,28 @@ def _tasks(
 
 
 def _request(
-    kind: str, database: dict, titles: list[str], rng: random.Random
+    request_type: str, database: dict, titles: list[str], rng: random.Random
 ) -> tuple[str, dict | None]:
-    """What the ticket asks for, and the action that it takes."""
-    user, task = rng.choice(list(database["users"])), rng.choice(list(database["tasks"].values()))
+    """Return what the ticket asks for and the action that this takes, None if it takes none."""
+    user = rng.choice(list(database["users"]))
+    task = rng.choice(list(database["tasks"].values()))
+    task_id = task["task_id"]
     title = rng.choice(titles)
-    status = STATUSES[task["status"] == STATUSES[0]]
-    request = rng.choice(FORMS[kind]).format(
-        user=user, title=title, task=task["task_id"], status=status
-    )
-    transfer = {
-        "name": "transfer_to_human_agents",
-        "arguments": {"summary": "A human is needed."},
-        "compare_args": [],
-    }
-    action = {
-        "create": {"name": "create_task", "arguments": {"user_id": user, "title": title}},
-        "update": {
-            "name": "update_task_status",
-            "arguments": {"task_id": task["task_id"], "status": status},
-        },
-        "human": transfer,
-        "delete": transfer,
-    }
-    return request, action.get(kind)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    write_family(options.folder, options.seed)
+    status = "completed" if task["status"] == "pending" else "pending"
+    template = rng.choice(REQUESTS[request_type])
+    request = template.format(user=user, title=title, task=task_id, status=status)
+    if request_type == "create":
+        return request, {"name": "create_task", "arguments": {"user_id": user, "title": title}}
+    if request_type == "update":
+        arguments = {"task_id": task_id, "status": status}
+        return request, {"name": "update_task_status", "arguments": arguments}
+    if request_type in ("human", "delete"):
+        return request, {
+            "name": "transfer_to_human_agents",
+            "arguments": {"summary": "A human is needed."},
+            "compare_args": [],
+        }
+    return request, None
 
 
 if __name__ == "__main__":

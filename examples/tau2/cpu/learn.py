@@ -1,8 +1,13 @@
-"""Proof that it learns, without a GPU: `python3 examples/tau2/cpu/learn.py <folder>` (`make learn`).
+"""Shows that the training works, without a GPU: `make learn`.
 
-Each step is a command that a user runs: tasks (family.py), turns to imitate (expert.py), a model of a million parameters that
-knows nothing, its supervised start (sft.py), reinforcement learning (train.py), and before and after it an evaluation on tasks
-that it has never met (serve.py, evaluate.py). What is printed and drawn at the end is read from the files that they left.
+`python3 examples/tau2/cpu/learn.py <folder>` runs the commands that a user runs, for each seed:
+
+1. family.py makes the tasks, and expert.py the turns to imitate.
+2. A model of a million parameters starts from random weights.
+3. sft.py trains it by imitation, then train.py by reinforcement learning.
+4. serve.py and evaluate.py measure it on held-out tasks, before and after reinforcement learning.
+
+The tables and curves at the end come from the files that these commands wrote.
 """
 
 import argparse
@@ -12,39 +17,53 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-if __name__ == "__main__":  # the repository's root instead of this folder
+if __name__ == "__main__":
+    # the repository's root instead of this folder
     sys.path[0] = str(ROOT)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import httpx
 import numpy as np
 import torch
+from matplotlib import pyplot
 from transformers import Qwen3ForCausalLM
 
 from examples.tau2.cpu.model import tiny_config
-from examples.tau2.cpu.plot import draw_rewards, points
+from examples.tau2.cpu.plot import draw_rewards, rewards_by_step
 from examples.tau2.cpu.tokenizer import train_tokenizer, untrained_tokenizer
-from examples.tau2.data.rendering import render
+from examples.tau2.data.rendering import render_text
 from examples.tau2.data.turns import read_turns
-from examples.tau2.evaluate import interval
+from examples.tau2.evaluation.metrics import bootstrap_interval
 from examples.tau2.training.supervisor import supervise
 
-MODES = {"greedy": ("0", "1"), "temperature 1": ("1", "2")}  # temperature, trials of each task
-VOCABULARY, MIN_FREQUENCY = 2048, 60
+
+@dataclass
+class Mode:
+    """How an evaluation samples, and how often it plays each task."""
+
+    temperature: float
+    trials: int
+
+
+MODES = {"greedy": Mode(0, 1), "temperature 1": Mode(1, 2)}
+VOCABULARY = 2048
+MIN_FREQUENCY = 60
 
 SFT = (
-    "train_dataset.batch_size=32",  # turns
+    # in turns
+    "train_dataset.batch_size=32",
     "total_train_epochs=6",
     "actor.optimizer.lr=3.0e-3",
 )
 RL = (
-    "train_dataset.batch_size=8",  # groups
+    # in groups
+    "train_dataset.batch_size=8",
     "valid_dataset.type=rl",
     "valid_dataset.batch_size=32",
     "total_train_steps=12",
@@ -55,21 +74,26 @@ RL = (
     "econfig.max_steps=8",
     "gconfig.max_new_tokens=48",
     "actor.optimizer.lr=3.0e-4",
-    # Some batches have ten times the usual gradient, of which Adam, with its long memory of smaller ones, makes a leap: what was
-    # certain is unlearnt.
+    # Some batches have ten times the usual gradient. Adam scales it by its long memory of smaller
+    # ones, and makes a leap: the model unlearns what it was certain of.
     "actor.optimizer.gradient_clipping=0.2",
     "actor.optimizer.beta2=0.95",
 )
 
 
 @dataclass
-class Learnt:
-    """What the files of one seed say: `before` and `after` are the summaries of evaluate.py by mode."""
+class SeedRun:
+    """What the files of one seed say; `before` and `after` are evaluate.py's summaries by mode."""
 
     seed: int
-    logs: Path  # of train.py
+    # train.py's folder of logs
+    logs: Path
     before: dict[str, dict]
     after: dict[str, dict]
+
+    @property
+    def statistics_file(self) -> Path:
+        return self.logs / "statistics.jsonl"
 
 
 def main() -> int:
@@ -79,87 +103,95 @@ def main() -> int:
         "--seeds", type=int, nargs="+", default=[1, 2], help="one run each (default: 1 2)"
     )
     options = parser.parse_args()
-    start, folder = time.monotonic(), options.folder.resolve()
+    start = time.monotonic()
+    folder = options.folder.resolve()
     try:
         runs = [learn(folder / f"seed{seed}", seed) for seed in options.seeds]
     except FileExistsError as error:
         parser.error(f"{error.filename} is there already; name another folder")
     except subprocess.CalledProcessError as error:
         print(
-            f"{error.cmd[1]} failed with status {error.returncode}; what it said is above",
+            f"{error.cmd[1]} failed with status {error.returncode}; its output is above",
             file=sys.stderr,
         )
         return 1
-    draw(runs, folder / "learn.png")
-    print("\n".join(["", *table(runs), "", *map(on_the_way, runs), ""]))
-    print(f"{(time.monotonic() - start) / 60:.0f} minutes\ncurves  {folder / 'learn.png'}")
-    for learnt in runs:
-        print(f"report  {learnt.logs / 'report.html'}")
+    picture = folder / "learn.png"
+    draw(runs, picture)
+    minutes = (time.monotonic() - start) / 60
+    print()
+    for line in pass_rate_table(runs):
+        print(line)
+    print()
+    for run in runs:
+        print(validation_line(run))
+    print(f"\n{minutes:.0f} minutes\ncurves  {picture}")
+    for run in runs:
+        print(f"report  {run.logs / 'report.html'}")
     return 0
 
 
-def learn(folder: Path, seed: int) -> Learnt:
-    """All steps with one seed.
+def learn(folder: Path, seed: int) -> SeedRun:
+    """Run all steps with one seed.
 
     Raises:
         FileExistsError: `folder` is there already.
         subprocess.CalledProcessError: a step failed.
     """
     folder.mkdir(parents=True)
-    family, turns, knows_nothing = folder / "family", folder / "turns.jsonl", folder / "beginner"
+    family = folder / "family"
+    run_script("cpu/family.py", family, "--seed", seed)
+
+    turns = folder / "turns.jsonl"
+    tasks = ("--tasks-file", family / "demonstrations.jsonl")
+    run_script("expert.py", turns, "--domain", "mock", "--solo-mode", *tasks)
+
+    beginner = folder / "beginner"
+    make_beginner(turns, beginner, seed)
+
     common = (f"cluster.fileroot={folder}", "experiment_name=learn", f"seed={seed}")
-    run("cpu/family.py", family, "--seed", seed)
-    run(
-        "expert.py",
-        turns,
-        "--domain",
-        "mock",
-        "--solo-mode",
-        "--tasks-file",
-        family / "demonstrations.jsonl",
-    )
-    beginner(turns, knows_nothing, seed)
-    data = (f"train_dataset.path={turns}", f"actor.path={knows_nothing}")
-    run("sft.py", *config("sft_cpu"), *common, "trial_name=sft", *data, *SFT)
-    supervised = checkpoint(folder, "sft")
+    data = (f"train_dataset.path={turns}", f"actor.path={beginner}")
+    run_script("sft.py", *config_option("sft_cpu"), *common, "trial_name=sft", *data, *SFT)
+
+    supervised = last_checkpoint(folder, "sft")
     before = evaluate(supervised, family / "test.jsonl", folder / "before")
+
     data = (
         f"train_dataset.path={family / 'train.jsonl'}",
         f"valid_dataset.path={family / 'test.jsonl'}",
+        f"actor.path={supervised}",
     )
-    run(
-        "train.py", *config("cpu"), *common, "trial_name=rl", *data, f"actor.path={supervised}", *RL
-    )
-    after = evaluate(checkpoint(folder, "rl"), family / "test.jsonl", folder / "after")
+    run_script("train.py", *config_option("cpu"), *common, "trial_name=rl", *data, *RL)
+
+    after = evaluate(last_checkpoint(folder, "rl"), family / "test.jsonl", folder / "after")
     (logs,) = folder.glob("logs/*/learn/rl")
-    return Learnt(seed, logs, before, after)
+    return SeedRun(seed, logs, before, after)
 
 
-def run(script: str, *arguments: object) -> None:
-    print(f"\n$ python3 examples/tau2/{script} {' '.join(map(str, arguments))}", flush=True)
-    subprocess.run(
-        [sys.executable, f"examples/tau2/{script}", *map(str, arguments)], cwd=ROOT, check=True
-    )
+def run_script(script: str, *arguments: object) -> None:
+    """Run a script of examples/tau2 as a user would, and print the command.
+
+    Raises:
+        subprocess.CalledProcessError: the script failed.
+    """
+    words = [f"examples/tau2/{script}", *map(str, arguments)]
+    print(f"\n$ python3 {' '.join(words)}", flush=True)
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
 
 
-def config(name: str) -> tuple[str, str]:
+def config_option(name: str) -> tuple[str, str]:
     return "--config", f"examples/tau2/config_{name}.yaml"
 
 
-def checkpoint(folder: Path, trial: str) -> Path:
-    """The last one of a run."""
-    return max(
-        folder.glob(f"checkpoints/*/learn/{trial}/default/epoch*"),
-        key=lambda path: path.stat().st_mtime,
-    )
+def last_checkpoint(folder: Path, trial: str) -> Path:
+    """The checkpoint that a run wrote last."""
+    checkpoints = folder.glob(f"checkpoints/*/learn/{trial}/default/epoch*")
+    return max(checkpoints, key=lambda path: path.stat().st_mtime)
 
 
-def beginner(turns: Path, folder: Path, seed: int) -> None:
-    """A model that knows nothing, with a tokenizer made for the turns' prompts."""
+def make_beginner(turns: Path, folder: Path, seed: int) -> None:
+    """Save a model with random weights, and a tokenizer trained on the turns' prompts."""
     plain = untrained_tokenizer()
-    prompts = set(
-        read_turns(turns, lambda turn: render(plain, turn.messages, turn.tools, tokenize=False))
-    )
+    prompts = set(read_turns(turns, lambda turn: render_text(plain, turn.messages, turn.tools)))
     tokenizer = train_tokenizer(sorted(prompts), VOCABULARY, MIN_FREQUENCY)
     torch.manual_seed(seed)
     Qwen3ForCausalLM(tiny_config(tokenizer)).save_pretrained(folder)
@@ -167,112 +199,103 @@ def beginner(turns: Path, folder: Path, seed: int) -> None:
 
 
 def evaluate(model: Path, tasks_file: Path, folder: Path) -> dict[str, dict]:
-    """The `summary.json` of an evaluation in each mode."""
-    with served(model) as base_url:
-        for mode, (temperature, trials) in MODES.items():
-            tasks = (
-                "--tasks-file",
-                tasks_file,
-                "--domain",
-                "mock",
-                "--solo-mode",
-                "--max-steps",
-                8,
+    """Evaluate a model in each mode; return the summaries, as in `summary.json`, by mode."""
+    options = ("--tasks-file", tasks_file, "--domain", "mock", "--solo-mode", "--max-steps", 8)
+    sampling = ("--tool-choice", "auto", "--max-completion-tokens", 48, "--concurrency", 64)
+    summaries = {}
+    with running_server(model) as base_url:
+        server = ("--base-url", base_url, "--model", model.name)
+        for name, mode in MODES.items():
+            output = folder / name.replace(" ", "_")
+            mode_options = ("--temperature", mode.temperature, "--trials", mode.trials)
+            run_script(
+                "evaluate.py", *options, *server, *sampling, *mode_options, "--output", output
             )
-            sampling = (
-                "--temperature",
-                temperature,
-                "--tool-choice",
-                "auto",
-                "--max-completion-tokens",
-                48,
-            )
-            output = (
-                "--trials",
-                trials,
-                "--concurrency",
-                64,
-                "--output",
-                folder / mode.replace(" ", "_"),
-            )
-            run(
-                "evaluate.py",
-                *tasks,
-                "--base-url",
-                base_url,
-                "--model",
-                model.name,
-                *sampling,
-                *output,
-            )
-    return {
-        mode: json.loads((folder / mode.replace(" ", "_") / "summary.json").read_text())
-        for mode in MODES
-    }
+            summaries[name] = json.loads((output / "summary.json").read_text())
+    return summaries
 
 
 @contextmanager
-def served(model: Path) -> Iterator[str]:
-    """The base URL of the model.
+def running_server(model: Path) -> Generator[str]:
+    """Serve a model, and yield its base URL.
 
     Raises:
-        RuntimeError: the server ended; it has said why.
+        RuntimeError: the server ended; it has printed why.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "examples/tau2/cpu/serve.py", model, "--port", str(port)], cwd=ROOT
-    )
+    script = "examples/tau2/cpu/serve.py"
+    server = subprocess.Popen([sys.executable, script, model, "--port", str(port)], cwd=ROOT)
+    base_url = f"http://127.0.0.1:{port}/v1"
     try:
-        while True:
+        while not _answers(base_url):
             if server.poll() is not None:
                 raise RuntimeError(f"serve.py {model} ended with status {server.returncode}")
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/v1/models")
-                break
-            except httpx.TransportError:
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/v1"
+            time.sleep(0.5)
+        yield base_url
     finally:
         server.terminate()
         server.wait()
 
 
-def table(runs: list[Learnt]) -> Iterator[str]:
-    """Held-out pass^1 before and after reinforcement learning, and its rise, each with a 95% interval by task."""
+def _answers(base_url: str) -> bool:
+    try:
+        httpx.get(f"{base_url}/models")
+    except httpx.TransportError:
+        return False
+    return True
+
+
+def pass_rate_table(runs: list[SeedRun]) -> Iterator[str]:
+    """Yield the lines of a table: held-out pass^1 before and after RL, and its rise.
+
+    Each number has a 95% interval; it resamples tasks, for the rise in pairs.
+    """
     yield f"{'held-out pass^1':24}{'before':>24}{'after':>24}{'rise':>24}"
-    for learnt in runs:
-        for mode in learnt.before:
-            by_task = [part[mode]["by_task"] for part in (learnt.before, learnt.after)]
-            scores = [np.array([tasks[id]["pass^1"] for id in sorted(tasks)]) for tasks in by_task]
-            cells = []
-            for values in (*scores, scores[1] - scores[0]):
-                low, high = interval(values, lambda chosen: chosen.mean(1))
-                cells.append(f"{values.mean():.3f} [{low:.3f}, {high:.3f}]")
-            yield f"{f'seed {learnt.seed}, {mode}':24}" + "".join(f"{cell:>24}" for cell in cells)
+    for run in runs:
+        for mode in run.before:
+            before = task_scores(run.before[mode])
+            after = task_scores(run.after[mode])
+            name = f"seed {run.seed}, {mode}"
+            cells = [mean_and_interval(scores) for scores in (before, after, after - before)]
+            yield f"{name:24}{cells[0]:>24}{cells[1]:>24}{cells[2]:>24}"
 
 
-def on_the_way(learnt: Learnt) -> str:
-    scores = [score for _, score in points(learnt.logs / "statistics.jsonl", "eval-rollout")]
+def task_scores(summary: dict) -> np.ndarray:
+    """The pass^1 of each task, in the order of the task ids."""
+    by_task = summary["by_task"]
+    return np.array([by_task[task_id]["pass^1"] for task_id in sorted(by_task)])
+
+
+def mean_and_interval(values: np.ndarray) -> str:
+    low, high = bootstrap_interval(values, lambda chosen: chosen.mean(1))
+    return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
+def validation_line(run: SeedRun) -> str:
+    """The rewards of the validations during reinforcement learning, as one line."""
+    scores = [reward for _, reward in rewards_by_step(run.statistics_file, "eval-rollout")]
     shown = " ".join(f"{score:.2f}" for score in scores)
-    return f"seed {learnt.seed}, held-out reward on the way: {shown} (best {max(scores):.2f}, last {scores[-1]:.2f})"
+    return (
+        f"seed {run.seed}, held-out reward on the way: {shown} "
+        f"(best {max(scores):.2f}, last {scores[-1]:.2f})"
+    )
 
 
-def draw(runs: list[Learnt], picture: Path) -> None:
-    """Rewards by step, a panel for each seed; at both ends what evaluate.py measured."""
-    from matplotlib import pyplot
-
+def draw(runs: list[SeedRun], picture: Path) -> None:
+    """Draw a panel for each seed: rewards by step, and at both ends what evaluate.py measured."""
     figure, panels = pyplot.subplots(
         1, len(runs), figsize=(5 * len(runs), 3), dpi=120, layout="constrained", squeeze=False
     )
-    for axes, learnt in zip(panels[0], runs, strict=True):
-        draw_rewards(axes, learnt.logs / "statistics.jsonl")
-        last = points(learnt.logs / "statistics.jsonl", "rollout")[-1][0]
-        for mode, marker in zip(learnt.before, "sD", strict=True):
-            ends = [learnt.before[mode]["pass^1"], learnt.after[mode]["pass^1"]]
-            axes.plot([0, last], ends, marker, color="black", label=f"held-out pass^1, {mode}")
-        axes.set(title=f"seed {learnt.seed}")
+    for axes, run in zip(panels[0], runs, strict=True):
+        draw_rewards(axes, run.statistics_file)
+        last_step, _ = rewards_by_step(run.statistics_file, "rollout")[-1]
+        for mode, marker in zip(run.before, "sD", strict=True):
+            scores = [run.before[mode]["pass^1"], run.after[mode]["pass^1"]]
+            label = f"held-out pass^1, {mode}"
+            axes.plot([0, last_step], scores, marker, color="black", label=label)
+        axes.set(title=f"seed {run.seed}")
     panels[0][-1].legend(loc="lower right")
     figure.savefig(picture)
 

@@ -1,13 +1,16 @@
-"""A Qwen3 of a million parameters that solves about half of its tasks: what a machine without a GPU trains in `make demo`.
+"""Makes a Qwen3 of a million parameters that solves about half of its tasks, for `make demo`.
 
-`python3 examples/tau2/cpu/model.py <out_dir>` makes it on the spot, in about a minute, from tau2's mock domain alone:
+A machine without a GPU trains this model. `python3 examples/tau2/cpu/model.py <out_dir>` makes it
+from tau2's mock domain alone, in about a minute:
 
-1. A demonstrator plays every task in solo mode, through this project's own episodes: mostly what the task expects,
-   otherwise what another task expects, nothing at all, or only words.
+1. A demonstrator plays every task in solo mode, as episodes of this project. It mostly does what
+   the task expects; otherwise what another task expects, nothing at all, or only words.
 2. A tokenizer is trained on the prompts of these episodes, as AReaL's proxy renders them.
-3. The weights learn the demonstrator's turns until the policy, playing episodes itself, is as good as the demonstrator.
-   It cannot become better by that, and since mistakes are part of what it learnt, it makes them in every task: GRPO
-   finds groups of mixed rewards, and something left to learn.
+3. The weights learn the demonstrator's turns until the policy, when it plays episodes itself, is as
+   good as the demonstrator.
+
+The policy learns the demonstrator's mistakes too, so it makes mistakes in every task. GRPO then
+finds groups of mixed rewards, and there is something left to learn.
 """
 
 import argparse
@@ -23,15 +26,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
-if __name__ == "__main__":  # the repository's root instead of this folder
+if __name__ == "__main__":
+    # the repository's root instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[3])
     from examples.tau2 import quiet_tau2
 
     quiet_tau2()
 # on busy cores, threads that spin cost several times what they gain
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 
 import torch
 from openai.types.chat import ChatCompletion
@@ -42,7 +46,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from examples.tau2.cpu.serve import Policy, completion
 from examples.tau2.cpu.tokenizer import train_tokenizer, untrained_tokenizer
 from examples.tau2.data.dataset import task_rows
-from examples.tau2.data.rendering import render
+from examples.tau2.data.rendering import render, render_text
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.llm import CallLLM
@@ -51,20 +55,29 @@ from examples.tau2.episode.simulation import AsyncOrchestrator
 
 ECONFIG = Tau2EnvConfig(domain="mock", solo_mode=True, max_steps=12)
 TASKS = "tau2/base"
-WORDS = "I have taken care of this for you."  # without a tool call, which solo mode does not allow
-RIGHT_PER_WRONG = 1.6  # demonstrations: 0.62 of them are right
+# words without a tool call, which solo mode does not allow
+WORDS = "I have taken care of this for you."
+# of the demonstrations; it makes 62% of them right
+RIGHT_PER_WRONG = 1.6
 
 VOCABULARY = 2048
-BATCH_SIZE = 24  # turns
+# in turns
+BATCH_SIZE = 24
 LEARNING_RATE = 4e-3
-CHECK_EVERY = 25  # steps
-MIN_STEPS, MAX_STEPS = 125, 400
-CHECKED_EPISODES = 16  # of each task
-TOLERANCE = (
-    0.3  # between the fractions of episodes that the policy and the demonstrator solve of a task
-)
+# in steps
+CHECK_EVERY = 25
+MIN_STEPS = 125
+MAX_STEPS = 400
+# for each task
+EPISODES_PER_CHECK = 16
+# between the fractions of a task's episodes that the policy and the demonstrator solve
+TOLERANCE = 0.3
 
-Turn = tuple[list[dict], list[dict], str]  # messages, tools, what the demonstrator said
+# messages, tools, what the demonstrator said
+Turn = tuple[list[dict], list[dict], str]
+# the tokens of the prompt, and those of the answer with its end token
+Example = tuple[list[int], list[int]]
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -76,7 +89,7 @@ def main() -> None:
 
 
 def make_model(out_dir: Path, seed: int = 1) -> Path:
-    """The model's directory, made unless it is there already, complete and by this very code."""
+    """Make the model unless this very code has made all of it already; return its folder."""
     recipe = {"seed": seed, "sources": _sources()}
     marker = out_dir / "recipe.json"
     if marker.exists() and json.loads(marker.read_text()) == recipe:
@@ -89,7 +102,8 @@ def make_model(out_dir: Path, seed: int = 1) -> Path:
         tokenizer.save_pretrained(unfinished)
         model.save_pretrained(unfinished)
         (unfinished / "recipe.json").write_text(json.dumps(recipe))
-        unfinished.chmod(0o755)  # mkdtemp's folders are private
+        # mkdtemp's folders are private
+        unfinished.chmod(0o755)
         shutil.rmtree(out_dir, ignore_errors=True)
         unfinished.rename(out_dir)
     finally:
@@ -99,31 +113,33 @@ def make_model(out_dir: Path, seed: int = 1) -> Path:
 
 
 def train(seed: int) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
-    """
+    """Train model and tokenizer on demonstrations of all tasks.
+
     Raises:
         RuntimeError: the model has not learnt enough in `MAX_STEPS`.
     """
-    logging.getLogger("sglang").setLevel(
-        logging.CRITICAL
-    )  # a beginner's tool calls are not worth a message each
+    # a beginner's tool calls are not worth a message each
+    logging.getLogger("sglang").setLevel(logging.CRITICAL)
     start = time.monotonic()
     rows = task_rows(ECONFIG.domain, TASKS, ECONFIG.solo_mode)
     tasks = [environment.find_task(ECONFIG.domain, row["task_id"]) for row in rows]
-    turns, aim = demonstrations(tasks)
+    turns, solved_by_demonstrator = demonstrations(tasks)
     plain = untrained_tokenizer()
-    prompts = {render(plain, messages, tools, tokenize=False) for messages, tools, _ in turns}
+    prompts = {render_text(plain, messages, tools) for messages, tools, _ in turns}
     tokenizer = train_tokenizer(sorted(prompts), VOCABULARY, min_frequency=len(tasks))
     examples = [_tokenize(tokenizer, turn) for turn in turns]
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(tiny_config(tokenizer))
     lengths = [len(prompt) for prompt, _ in examples]
     print(
-        f"{len(turns)} turns in {len(tasks)} tasks, prompts of {min(lengths)} to {max(lengths)} tokens; "
+        f"{len(turns)} turns in {len(tasks)} tasks, "
+        f"prompts of {min(lengths)} to {max(lengths)} tokens; "
         f"{model.num_parameters() / 1e6:.2f} M parameters, vocabulary of {len(tokenizer)}",
         flush=True,
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     batches = _batches(examples, random.Random(seed))
+    solved: list[float] = []
     for step in range(1, MAX_STEPS + 1):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(step / 10, 1, 60 / step)
         loss = _loss(model, next(batches), tokenizer.pad_token_id)
@@ -131,59 +147,82 @@ def train(seed: int) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if step % CHECK_EVERY == 0:
-            solved = asyncio.run(solved_fractions(model, tokenizer, tasks))
-            print(
-                f"step {step}: loss {loss.item():.2f}, solves {sum(solved) / len(solved):.2f} of its episodes "
-                f"(by task {' '.join(f'{fraction:.2f}' for fraction in solved)}), the demonstrator "
-                f"{sum(aim) / len(aim):.2f} ({' '.join(f'{fraction:.2f}' for fraction in aim)}); "
-                f"{time.monotonic() - start:.0f} s",
-                flush=True,
-            )
-            if step >= MIN_STEPS and all(
-                abs(a - b) <= TOLERANCE for a, b in zip(solved, aim, strict=True)
-            ):
-                return model, tokenizer
-    if not 0.3 < sum(solved) / len(solved) < 0.8:
-        raise RuntimeError(
-            f"after {MAX_STEPS} steps the model solves {sum(solved) / len(solved):.2f} of its tasks"
+        if step % CHECK_EVERY != 0:
+            continue
+        solved = asyncio.run(solved_fractions(model, tokenizer, tasks))
+        print(
+            f"step {step}: loss {loss.item():.2f}, solves {_mean(solved):.2f} of its episodes "
+            f"(by task {_list(solved)}), the demonstrator {_mean(solved_by_demonstrator):.2f} "
+            f"({_list(solved_by_demonstrator)}); {time.monotonic() - start:.0f} s",
+            flush=True,
         )
-    return model, tokenizer  # uneven, but some episodes succeed and others fail
+        if step >= MIN_STEPS and _are_close(solved, solved_by_demonstrator):
+            return model, tokenizer
+    # The tasks are uneven. The model will do if some episodes succeed and others fail.
+    if not 0.3 < _mean(solved) < 0.8:
+        raise RuntimeError(
+            f"after {MAX_STEPS} steps the model solves {_mean(solved):.2f} of its tasks"
+        )
+    return model, tokenizer
+
+
+def _mean(fractions: list[float]) -> float:
+    return sum(fractions) / len(fractions)
+
+
+def _list(fractions: list[float]) -> str:
+    return " ".join(f"{fraction:.2f}" for fraction in fractions)
+
+
+def _are_close(solved: list[float], aim: list[float]) -> bool:
+    """Whether all tasks are within `TOLERANCE`."""
+    return all(abs(a - b) <= TOLERANCE for a, b in zip(solved, aim, strict=True))
 
 
 def demonstrations(tasks: list[Task]) -> tuple[list[Turn], list[float]]:
-    """Every agent turn of the demonstrator's episodes, and the fraction of each task's episodes that got a reward."""
-    expected = {
-        task.id: tuple(_call(a.name, a.arguments) for a in task.evaluation_criteria.actions)
-        for task in tasks
-    }
+    """Play the demonstrator's episodes.
+
+    Returns every agent turn, and the fraction of each task's episodes that got a reward.
+    """
+    expected = {task.id: _expected_calls(task) for task in tasks}
     scripts = sorted({*expected.values(), (), (WORDS,)})
     turns: list[Turn] = []
-
-    def demonstrator(script: tuple[str, ...]) -> CallLLM:
-        async def say(
-            messages: list[dict], tools: list[dict], tool_choice: str | None
-        ) -> ChatCompletion:
-            text = script[sum(message["role"] == "assistant" for message in messages)]
-            turns.append((list(messages), tools, text))
-            return completion(text, tools, "stop")
-
-        return say
-
     solved = []
     for task in tasks:
         right = expected[task.id]
         wrong = [script for script in scripts if script != right]
         played = wrong + [right] * round(RIGHT_PER_WRONG * len(wrong))
-        rewards = [
-            asyncio.run(play(task, demonstrator((*script, _call("done", {}))))) for script in played
-        ]
-        solved.append(sum(rewards) / len(rewards))
+        rewards = []
+        for script in played:
+            agent = _demonstrator((*script, _call("done", {})), turns)
+            rewards.append(asyncio.run(play(task, agent)))
+        solved.append(_mean(rewards))
     return turns, solved
 
 
+def _expected_calls(task: Task) -> tuple[str, ...]:
+    """The actions that the task expects, as text of the model."""
+    criteria = task.evaluation_criteria
+    actions = (criteria.actions if criteria else None) or []
+    return tuple(_call(action.name, action.arguments) for action in actions)
+
+
+def _demonstrator(script: tuple[str, ...], turns: list[Turn]) -> CallLLM:
+    """An agent that says the texts of `script` in turn, and adds each turn to `turns`."""
+
+    async def say(
+        messages: list[dict], tools: list[dict], tool_choice: str | None
+    ) -> ChatCompletion:
+        said_before = sum(message["role"] == "assistant" for message in messages)
+        text = script[said_before]
+        turns.append((list(messages), tools, text))
+        return completion(text, tools, "stop")
+
+    return say
+
+
 async def play(task: Task, agent: CallLLM) -> float:
-    """The reward of one episode by tau2's evaluation."""
+    """Return the reward of one episode by tau2's evaluation."""
     episode = AsyncOrchestrator(ECONFIG, task, agent, None)
     await episode.converse()
     return evaluate_episode(
@@ -194,27 +233,26 @@ async def play(task: Task, agent: CallLLM) -> float:
 async def solved_fractions(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, tasks: list[Task]
 ) -> list[float]:
-    """The solved fraction of each task at temperature 1."""
+    """Return the fraction of each task's episodes that the model solves at temperature 1."""
     policy = Policy(model, tokenizer)
-    rewards = await asyncio.gather(
-        *(play(task, policy) for task in tasks for _ in range(CHECKED_EPISODES))
-    )
-    return [
-        sum(rewards[i : i + CHECKED_EPISODES]) / CHECKED_EPISODES
-        for i in range(0, len(rewards), CHECKED_EPISODES)
-    ]
+    episodes = [play(task, policy) for task in tasks for _ in range(EPISODES_PER_CHECK)]
+    rewards = await asyncio.gather(*episodes)
+    by_task = torch.tensor(rewards, dtype=torch.float64).view(len(tasks), EPISODES_PER_CHECK)
+    return by_task.mean(1).tolist()
 
 
-def _batches(examples: list, rng: random.Random) -> Iterator[list]:
-    """Batches of one shuffled pass after another."""
-    pool = []
+def _batches(examples: list[T], rng: random.Random) -> Iterator[list[T]]:
+    """Yield batches of one shuffled pass after another."""
+    pool: list[T] = []
     while True:
         if len(pool) < BATCH_SIZE:
             pool += rng.sample(examples, len(examples))
-        yield [pool.pop(0) for _ in range(BATCH_SIZE)]
+        batch, pool = pool[:BATCH_SIZE], pool[BATCH_SIZE:]
+        yield batch
 
 
 def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
+    """The shape of a model of about a million parameters."""
     return Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=128,
@@ -233,20 +271,19 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
 
 
 def _call(name: str, arguments: dict) -> str:
+    """A tool call as text of the model."""
     return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
 
 
-def _tokenize(tokenizer: PreTrainedTokenizerFast, turn: Turn) -> tuple[list[int], list[int]]:
-    """(prompt, answer with its end token) as the model sees them when it generates: the answer is not merged with the prompt."""
+def _tokenize(tokenizer: PreTrainedTokenizerFast, turn: Turn) -> Example:
+    """Tokenize prompt and answer apart, as when the model generates: no token spans both."""
     messages, tools, text = turn
     answer = tokenizer(text, add_special_tokens=False)["input_ids"]
     return render(tokenizer, messages, tools), [*answer, tokenizer.eos_token_id]
 
 
-def _loss(
-    model: Qwen3ForCausalLM, batch: list[tuple[list[int], list[int]]], padding: int
-) -> torch.Tensor:
-    """Mean negative log-likelihood of the answers' tokens, in nats."""
+def _loss(model: Qwen3ForCausalLM, batch: list[Example], padding: int) -> torch.Tensor:
+    """The mean negative log-likelihood of the answers' tokens, in nats."""
     length = max(len(prompt) + len(answer) for prompt, answer in batch)
     tokens = torch.full((len(batch), length), padding)
     labels = torch.full((len(batch), length), -100)
@@ -254,13 +291,13 @@ def _loss(
         end = len(prompt) + len(answer)
         tokens[row, :end] = torch.tensor(prompt + answer)
         labels[row, len(prompt) : end] = torch.tensor(answer)
-    # padding is on the right of a causal model: no mask needed
+    # the model is causal, so padding on the right needs no mask
     logits = model(input_ids=tokens).logits
     return cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
 
 
 def _sources() -> str:
-    """What the model is made by, so that a change of it makes a new one."""
+    """Hash the files that shape the model, so that a change in them makes a new model."""
     folder = Path(__file__).parent
     files = [
         Path(__file__),

@@ -1,35 +1,41 @@
-"""Draw the reward per step of a run: `python3 examples/tau2/cpu/plot.py <run>/statistics.jsonl <picture>.png`."""
+"""Draws the reward per step of a run.
+
+`python3 examples/tau2/cpu/plot.py <run>/statistics.jsonl <picture>.png`
+"""
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
 
 
-def points(statistics: Path, scope: str) -> list[tuple[int, float]]:
-    """(step, mean reward of its episodes) of `rollout` or `eval-rollout`."""
+def rewards_by_step(statistics_file: Path, scope: str) -> list[tuple[int, float]]:
+    """Return (step, mean reward of its episodes) of `scope`, "rollout" or "eval-rollout"."""
     key = f"{scope}/episode/reward"
-    records = [json.loads(line) for line in statistics.read_text().splitlines()]
+    records = [json.loads(line) for line in statistics_file.read_text().splitlines()]
     return [(record["step"], record[key]) for record in records if key in record]
 
 
-def draw_rewards(axes: Any, statistics: Path) -> None:
-    """A line for the training episodes, one for validation where there was any."""
+def draw_rewards(axes: Axes, statistics_file: Path) -> None:
+    """Draw one line for the training episodes, and one for the validation episodes, if any."""
     for scope, label in (("rollout", "training"), ("eval-rollout", "validation")):
-        if drawn := points(statistics, scope):
-            axes.plot(*zip(*drawn, strict=True), marker="o", label=label)
+        points = rewards_by_step(statistics_file, scope)
+        if points:
+            steps, rewards = zip(*points, strict=True)
+            axes.plot(steps, rewards, marker="o", label=label)
     axes.set(xlabel="step", ylabel="mean reward of episodes", ylim=(0, 1))
     axes.grid(alpha=0.3)
 
 
-def plot(statistics: Path, picture: Path) -> None:
-    from matplotlib import pyplot
-
+def plot(statistics_file: Path, picture: Path) -> None:
+    """Draw the rewards of a run as a picture."""
     _, axes = pyplot.subplots(figsize=(6, 3), dpi=120, layout="constrained")
-    draw_rewards(axes, statistics)
+    draw_rewards(axes, statistics_file)
     axes.legend()
     pyplot.savefig(picture)
 
 
 if __name__ == "__main__":
-    plot(*map(Path, sys.argv[1:]))
+    plot(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,8 +1,9 @@
-"""A tiny model behind an OpenAI-compatible endpoint, for `evaluate.py` on a machine without a GPU.
+"""Serves a tiny model to `evaluate.py` as an OpenAI-compatible endpoint, without a GPU.
 
-`python3 examples/tau2/cpu/serve.py <model folder> --port 30000` renders prompts and parses answers as AReaL's proxy does,
-which the model has learnt to the letter, and takes no notice of `tool_choice` either. (SGLang renders tool schemas in
-another way, and cannot constrain what a model writes on a CPU.)
+`python3 examples/tau2/cpu/serve.py <model folder> --port 30000` renders prompts and parses answers
+as AReaL's proxy does, because the model has learnt exactly this format. Like the proxy it ignores
+`tool_choice`. (SGLang renders tool schemas in another way, and cannot constrain what a model writes
+on a CPU.)
 """
 
 import argparse
@@ -14,7 +15,8 @@ import uuid
 from collections import defaultdict
 from pathlib import Path
 
-if __name__ == "__main__":  # the repository's root instead of this folder
+if __name__ == "__main__":
+    # the repository's root instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[3])
 # on busy cores, threads that spin cost several times what they gain
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -22,24 +24,26 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from aiohttp import web
 from areal.experimental.openai.tool_call_parser import process_tool_calls
 from openai.types.chat import ChatCompletion
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from examples.tau2.data.rendering import render
+from examples.tau2.episode.completions import chat_completion
 from examples.tau2.episode.llm import EmptyCompletion
 
 MAX_NEW_TOKENS = 64
-GATHERING = 0.005  # seconds in which requests become one batch
+# seconds that the first request of a batch waits for others
+BATCH_WINDOW = 0.005
+
+# temperature, max_new_tokens
+Sampling = tuple[float, int]
+# the tokens of a prompt, and the future of the tokens generated for it
+Request = tuple[list[int], asyncio.Future[list[int]]]
 
 
 def completion(
-    text: str, tools: list[dict] | None, finish_reason: str, usage: dict | None = None
+    text: str, tools: list[dict] | None, finish_reason: str, usage: dict[str, int] | None = None
 ) -> ChatCompletion:
-    """What AReaL's proxy answers when the model says `text`."""
+    """Make the completion that AReaL's proxy makes when the model generates `text`."""
     calls, content, finish_reason = process_tool_calls(
         text, tools or [], "qwen", "qwen3", finish_reason
     )
@@ -48,27 +52,25 @@ def completion(
         "content": content,
         "tool_calls": [call.model_dump() for call in calls or []] or None,
     }
-    return ChatCompletion.model_validate(
-        {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "choices": [{"index": 0, "finish_reason": finish_reason, "message": message}],
-            "created": int(time.time()),
-            "model": "",
-            "object": "chat.completion",
-            "usage": usage,
-        }
+    return chat_completion(
+        message,
+        finish_reason=finish_reason,
+        completion_id=f"chatcmpl-{uuid.uuid4().hex}",
+        created=int(time.time()),
+        usage=usage,
     )
 
 
 class Policy:
-    """The model as an agent of many concurrent episodes: what they ask for at about the same time is one batch."""
+    """The model as the agent of many concurrent episodes.
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast):
+    Requests with the same sampling that arrive within `BATCH_WINDOW` are generated as one batch.
+    """
+
+    def __init__(self, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast):
         self.model = model
         self.tokenizer = tokenizer
-        self.waiting: dict[tuple[float, int], list[tuple[list[int], asyncio.Future]]] = defaultdict(
-            list
-        )
+        self.waiting: dict[Sampling, list[Request]] = defaultdict(list)
 
     async def __call__(
         self,
@@ -78,67 +80,81 @@ class Policy:
         temperature: float = 1.0,
         max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> ChatCompletion:
-        """
+        """Sample one completion, greedily if the temperature is 0.
+
         Raises:
-            EmptyCompletion: the model said nothing.
+            EmptyCompletion: the model generated no text.
         """
         loop = asyncio.get_running_loop()
-        answer, sampling = loop.create_future(), (temperature, max_new_tokens)
+        sampling = (temperature, max_new_tokens)
         if not self.waiting[sampling]:
-            loop.call_later(GATHERING, self._generate, *sampling)
+            loop.call_later(BATCH_WINDOW, self._generate, temperature, max_new_tokens)
         prompt = render(self.tokenizer, messages, tools or [])
+        answer: asyncio.Future[list[int]] = loop.create_future()
         self.waiting[sampling].append((prompt, answer))
         tokens = await answer
-        finished = self.tokenizer.eos_token_id in tokens
-        if finished:
-            tokens = tokens[: tokens.index(self.tokenizer.eos_token_id)]
-        text = self.tokenizer.decode(tokens)
+        end = self.tokenizer.eos_token_id
+        generated = len(tokens)
+        finish_reason = "length"
+        if end in tokens:
+            generated = tokens.index(end) + 1
+            tokens = tokens[: tokens.index(end)]
+            finish_reason = "stop"
+        text = str(self.tokenizer.decode(tokens))
         if not text:
             raise EmptyCompletion
-        usage = {"prompt_tokens": len(prompt), "completion_tokens": len(tokens) + finished}
-        usage["total_tokens"] = sum(usage.values())
-        return completion(text, tools, "stop" if finished else "length", usage)
+        usage = {
+            "prompt_tokens": len(prompt),
+            "completion_tokens": generated,
+            "total_tokens": len(prompt) + generated,
+        }
+        return completion(text, tools, finish_reason, usage)
 
     def _generate(self, temperature: float, max_new_tokens: int) -> None:
-        prompts, answers = zip(*self.waiting.pop((temperature, max_new_tokens)), strict=True)
-        batch = self.tokenizer.pad(
-            {"input_ids": list(prompts)}, padding_side="left", return_tensors="pt"
-        )
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        generated = self.model.generate(
-            **batch,
-            **(sampling if temperature else {"do_sample": False}),
-            max_new_tokens=max_new_tokens,
-        )
-        for answer, tokens in zip(
-            answers, generated[:, batch["input_ids"].shape[1] :].tolist(), strict=True
-        ):
-            if not answer.done():  # its client may have gone
+        requests = self.waiting.pop((temperature, max_new_tokens))
+        prompts = [prompt for prompt, _ in requests]
+        batch = self.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+        if temperature:
+            generated = self.model.generate(
+                **batch,
+                do_sample=True,
+                temperature=temperature,
+                top_k=0,
+                top_p=1.0,
+                max_new_tokens=max_new_tokens,
+            )
+        else:
+            generated = self.model.generate(**batch, do_sample=False, max_new_tokens=max_new_tokens)
+        prompt_length = max(len(prompt) for prompt in prompts)
+        answers = generated[:, prompt_length:].tolist()
+        for (_, answer), tokens in zip(requests, answers, strict=True):
+            # a client that has gone away has cancelled its future
+            if not answer.done():
                 answer.set_result(tokens)
 
 
-def server(policy: Policy) -> web.Application:
-    async def complete(request: web.Request) -> web.Response:
+def make_server(policy: Policy) -> web.Application:
+    """Make the HTTP application that answers chat completion requests with `policy`."""
+
+    async def answer_chat(request: web.Request) -> web.Response:
         body = await request.json()
-        sampling = {
-            "temperature": body.get("temperature", 1.0),
-            "max_new_tokens": body.get("max_completion_tokens") or MAX_NEW_TOKENS,
-        }
+        tools = body.get("tools")
+        temperature = body.get("temperature", 1.0)
+        max_new_tokens = body.get("max_completion_tokens") or MAX_NEW_TOKENS
         try:
-            said = await policy(
-                body["messages"], body.get("tools"), body.get("tool_choice"), **sampling
+            answer = await policy(
+                body["messages"], tools, body.get("tool_choice"), temperature, max_new_tokens
             )
         except EmptyCompletion:
-            said = completion("", body.get("tools"), "stop")
-        return web.json_response(text=said.model_dump_json())
+            answer = completion("", tools, "stop")
+        return web.json_response(text=answer.model_dump_json())
 
-    async def models(request: web.Request) -> web.Response:
+    async def list_models(request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": []})
 
     application = web.Application()
-    application.add_routes(
-        [web.post("/v1/chat/completions", complete), web.get("/v1/models", models)]
-    )
+    application.router.add_post("/v1/chat/completions", answer_chat)
+    application.router.add_get("/v1/models", list_models)
     return application
 
 
@@ -147,9 +163,9 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--port", type=int, default=30000, help="of 127.0.0.1 (default: 30000)")
     options = parser.parse_args()
-    model = AutoModelForCausalLM.from_pretrained(options.model, dtype="float32").eval()
-    policy = Policy(model, AutoTokenizer.from_pretrained(options.model))
-    web.run_app(server(policy), host="127.0.0.1", port=options.port)
+    model = Qwen3ForCausalLM.from_pretrained(options.model, dtype="float32").eval()
+    policy = Policy(model, PreTrainedTokenizerFast.from_pretrained(options.model))
+    web.run_app(make_server(policy), host="127.0.0.1", port=options.port)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A tokenizer in Qwen3's chat format, small enough for a model of a million parameters."""
+"""Tokenizers in Qwen3's chat format, small enough for a model of a million parameters."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-# like Qwen3's: tokens of their own, but part of the text, so that parsers find them in what is decoded
+# As in Qwen3's tokenizer, each of them is one token, but is not special: decoded text keeps them,
+# and parsers look for them there.
 TEXT_TOKENS = (
     "<think>",
     "</think>",
@@ -24,17 +25,17 @@ TEXT_TOKENS = (
 
 
 def untrained_tokenizer() -> PreTrainedTokenizerFast:
-    """Renders text in the chat format, but knows no more than bytes."""
+    """Return a tokenizer that renders the chat format; its only text tokens are single bytes."""
     return in_chat_format(_bpe())
 
 
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int, min_frequency: int
 ) -> PreTrainedTokenizerFast:
-    """A byte-level BPE over `texts` that merges across words and lines.
+    """Train a byte-level BPE on `texts`, with merges across words and lines.
 
-    It is split only before capital letters and around digits, so that the constant parts of a prompt collapse to a few
-    tokens each, while what differs between prompts (seen less than `min_frequency` times) stays in small pieces.
+    Text is split at digits only. So each constant part of the prompts becomes a few tokens, and the
+    parts that differ (seen less than `min_frequency` times) stay in small pieces.
     """
     tokenizer = _bpe()
     trainer = BpeTrainer(
@@ -44,10 +45,8 @@ def train_tokenizer(
         initial_alphabet=ByteLevel.alphabet(),
         show_progress=False,
     )
-    # a text token splits the prompt wherever it stands, in training as in use
-    tokenizer.add_tokens(
-        [AddedToken(token, special=False, normalized=False) for token in TEXT_TOKENS]
-    )
+    # text tokens must split the texts in training as they do in use
+    _add_text_tokens(tokenizer)
     tokenizer.train_from_iterator(texts, trainer)
     return in_chat_format(tokenizer)
 
@@ -64,12 +63,15 @@ def _bpe() -> Tokenizer:
     return tokenizer
 
 
+def _add_text_tokens(tokenizer: Tokenizer) -> None:
+    tokens = [AddedToken(token, special=False, normalized=False) for token in TEXT_TOKENS]
+    tokenizer.add_tokens(tokens)
+
+
 def in_chat_format(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """Any tokenizer with Qwen3's special tokens and chat template."""
+    """Add Qwen3's special tokens and chat template to a tokenizer."""
     tokenizer.add_special_tokens(list(CONTROL_TOKENS))
-    tokenizer.add_tokens(
-        [AddedToken(token, special=False, normalized=False) for token in TEXT_TOKENS]
-    )
+    _add_text_tokens(tokenizer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",

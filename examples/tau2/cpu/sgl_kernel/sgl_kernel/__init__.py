@@ -1,12 +1,15 @@
-"""A stand-in for SGLang's compiled kernels, which need libcuda even to be imported.
+"""A stand-in for SGLang's compiled kernels, which cannot even be imported without libcuda.
 
-SGLang imports them by name all over the place; serving a dense model on a CPU calls none of them. Here every attribute
-and every submodule can be imported, and a call says what is missing.
+SGLang imports the kernels by name in many places, but calls none of them when it serves a dense
+model on a CPU. Here every attribute and every submodule can be imported. A call raises an error
+that says what is missing.
 """
 
 import sys
 from functools import partial
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 __version__ = "0.4.1"
 
@@ -22,7 +25,8 @@ class _Kernel:
 
     def __call__(self, *args, **kwargs):
         raise RuntimeError(
-            f"{self.__name__} is a compiled SGLang kernel, and this is only its stand-in for machines without a GPU. "
+            f"{self.__name__} is a compiled SGLang kernel, and this is only its stand-in for "
+            "machines without a GPU. "
             "On a GPU, install the real package: pip install sglang-kernel"
         )
 
@@ -31,30 +35,27 @@ class _Kernel:
 
 
 def _attribute(owner: str, name: str) -> _Kernel:
-    if name.startswith("__"):  # protocols must not seem to be supported
+    # the stand-in must not seem to support Python's protocols
+    if name.startswith("__"):
         raise AttributeError(f"{owner} has no attribute {name}")
     return _Kernel(f"{owner}.{name}")
 
 
-class _Submodules:
-    """Finds and makes `sgl_kernel.<anything>`."""
+class _Submodules(MetaPathFinder, Loader):
+    """Finds and makes every submodule of this package that somebody imports."""
 
-    @staticmethod
-    def find_spec(fullname: str, path=None, target=None) -> ModuleSpec | None:
-        return (
-            ModuleSpec(fullname, _Submodules, is_package=True)
-            if fullname.startswith(f"{__name__}.")
-            else None
-        )
+    def find_spec(self, fullname, path=None, target=None) -> ModuleSpec | None:
+        if not fullname.startswith(f"{__name__}."):
+            return None
+        return ModuleSpec(fullname, self, is_package=True)
 
-    @staticmethod
-    def create_module(spec: ModuleSpec) -> None:
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Return None: Python makes an ordinary module."""
         return None
 
-    @staticmethod
-    def exec_module(module) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         module.__getattr__ = partial(_attribute, module.__name__)
 
 
-sys.meta_path.append(_Submodules)
+sys.meta_path.append(_Submodules())
 __getattr__ = partial(_attribute, __name__)
