@@ -1,4 +1,4 @@
-"""The user simulator's chat template, to the letter: what a Qwen server without thinking is prompted with."""
+"""The user simulator's chat template, to the letter: the prompts of a Qwen without thinking."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 FILE = (Path(__file__).parents[1] / "examples/tau2/qwen3_nonthinking.jinja").read_text()
-AS_SGLANG_READS_IT = FILE.strip("\n").replace("\\n", "\n")  # its --chat-template
+# SGLang reads the file of its --chat-template in this way
+AS_SGLANG_READS_IT = FILE.strip("\n").replace("\\n", "\n")
 
 ANSWER = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
 TOOL = {
@@ -30,7 +31,8 @@ You are provided with function signatures within <tools></tools> XML tags:
 "parameters": {"type": "object", "properties": {"on": {"type": "boolean"}}}}}
 </tools>
 
-For each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:
+For each function call, return a json object with function name and arguments within \
+<tool_call></tool_call> XML tags:
 <tool_call>
 {"name": <function-name>, "arguments": <args-json-object>}
 </tool_call>"""
@@ -79,7 +81,8 @@ def test_tools_without_a_system_message(render):
 
 def test_tools_follow_the_system_message(render):
     assert render(say("system", "You are a user."), say("user", "hi"), tools=[TOOL]) == (
-        f"<|im_start|>system\nYou are a user.\n\n{TOOLS_SECTION}<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n{ANSWER}"
+        f"<|im_start|>system\nYou are a user.\n\n{TOOLS_SECTION}<|im_end|>\n"
+        f"<|im_start|>user\nhi<|im_end|>\n{ANSWER}"
     )
 
 
@@ -176,14 +179,16 @@ def test_a_call_without_words(render, content, arguments, rendered):
 @pytest.mark.parametrize("calls", [None, []])
 def test_no_calls(render, calls):
     assert render(say("user", "a"), say("assistant", "b", tool_calls=calls), say("user", "c")) == (
-        f"<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n{ANSWER}"
+        "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
+        f"<|im_start|>user\nc<|im_end|>\n{ANSWER}"
     )
 
 
 def test_content_that_is_missing_is_empty(render):
     turns = [say("system", None), say("user", None), {"role": "assistant"}, {"role": "tool"}]
     assert render(*turns) == (
-        "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n"
+        "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|im_end|>\n"
+        "<|im_start|>assistant\n<|im_end|>\n"
         f"<|im_start|>user\n<tool_response>\n\n</tool_response><|im_end|>\n{ANSWER}"
     )
 
