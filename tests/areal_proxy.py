@@ -1,4 +1,4 @@
-"""AReaL's real proxy server on loopback; only the inference engine behind it, which needs a GPU, is scripted."""
+"""AReaL's real proxy server on loopback; the engine behind it, which needs a GPU, is scripted."""
 
 import socket
 import threading
@@ -19,7 +19,7 @@ ADMIN_KEY = "a key of this test run"
 
 
 class ScriptedEngine:
-    """Generates what `answer(prompt)` says, as tokens with logprobs; an Exception is raised instead."""
+    """Generates what `answer(prompt)` gives, as tokens with logprobs, or raises it."""
 
     def __init__(self, tokenizer, answer: Callable[[str], str | Exception]):
         self.tokenizer, self.answer = tokenizer, answer
@@ -44,7 +44,7 @@ class ScriptedEngine:
 
 
 class Proxy:
-    """Serves until closed. `address` is the base URL; `workflow(agent)` wraps an agent as AReaL does; tokens are bytes."""
+    """A proxy server, at the base URL `address`, while the block lasts. Its tokens are bytes."""
 
     def __init__(self, answer: Callable[[str], str | Exception], tokenizer=None, **agent_config):
         tokenizer = tokenizer or train_tokenizer([""], vocab_size=300, min_frequency=2)
@@ -70,6 +70,7 @@ class Proxy:
             time.sleep(0.01)
 
     def workflow(self, agent) -> OpenAIProxyWorkflow:
+        """Wrap an agent as AReaL does."""
         return OpenAIProxyWorkflow(
             "inline",
             agent,
@@ -81,14 +82,12 @@ class Proxy:
 
     def session(self) -> tuple[str, str]:
         """Open a session by hand: its id and API key."""
-        with httpx.Client(
-            base_url=self.address, headers={"Authorization": f"Bearer {ADMIN_KEY}"}
-        ) as client:
+        key = {"Authorization": f"Bearer {ADMIN_KEY}"}
+        with httpx.Client(base_url=self.address, headers=key, timeout=None) as client:
             client.post("/grant_capacity").raise_for_status()
-            answer = (
-                client.post("/rl/start_session", json={"task_id": "t"}).raise_for_status().json()
-            )
-        return answer["session_id"], answer["api_key"]
+            answer = client.post("/rl/start_session", json={"task_id": "t"})
+        session = answer.raise_for_status().json()
+        return session["session_id"], session["api_key"]
 
     def __enter__(self):
         return self

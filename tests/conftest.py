@@ -17,6 +17,8 @@ import hypothesis
 import pytest
 from loguru import logger
 
+from tests.waiting import until
+
 ROOT = Path(__file__).parents[1]
 # fixtures that start processes, wherever they are defined
 PROCESS_FIXTURES = {"aenv_service", "browser", "slurm"}
@@ -67,8 +69,13 @@ def model() -> Path:
 @pytest.fixture(scope="session")
 def _aenv_service():
     from aenv.examples.tau2_rl.service.server import random_host, running_service
+    from tests.aenv.control_api import create_instance, end_instance, status_of
 
     with running_service(random_host(), max_instances=32) as url:
+        # the first instance waits until the service has read tau2's files: no test shall
+        first = create_instance(url)
+        until(lambda: status_of(url, first) == "Running")
+        end_instance(url, first)
         yield url
 
 

@@ -1,17 +1,20 @@
-"""A Slurm cluster of several nodes on this one machine, by Debian's slurm-wlm and munge, as root."""
+"""A Slurm cluster of several nodes on this machine, by Debian's slurm-wlm and munge, as root."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-CPUS = 2  # of a node: enough for one of a run's jobs
+from tests.waiting import until
+
+# of a node: enough for one of a run's jobs
+CPUS = 2
 PROGRAMS = (
     "munged",
     "slurmctld",
@@ -23,6 +26,8 @@ PROGRAMS = (
     "sinfo",
     "scontrol",
 )
+# seconds in which daemons end before they are killed
+GRACE = 30
 
 
 def missing() -> str:
@@ -35,21 +40,65 @@ def missing() -> str:
 
 @contextmanager
 def cluster(folder: Path, nodes: int = 2) -> Iterator[dict[str, str]]:
-    """The environment variables by which Slurm's commands find the cluster; its daemons and jobs end with the block.
+    """Run a cluster while the block lasts, and yield the variables by which commands find it.
+
+    Its daemons and jobs end with the block.
 
     Raises:
-        RuntimeError: the nodes do not come up.
+        RuntimeError: a daemon ends before the nodes are up.
     """
-    host, memory = socket.gethostname().split(".")[0], psutil.virtual_memory().total // 2**20
-    ports = [_free_port() for _ in range(nodes + 1)]
     names = [f"n{number}" for number in range(1, nodes + 1)]
     for name in ("state", *names):
         (folder / name).mkdir(parents=True)
     conf = folder / "slurm.conf"
+    conf.write_text(_configuration(folder, names))
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(128))
+    key.chmod(0o600)
+    environment = {"SLURM_CONF": str(conf)}
+    variables = {**os.environ, **environment}
+    munge = [
+        *("munged", "--foreground", "--force"),
+        *(f"--socket={folder}/munge.socket", f"--key-file={key}"),
+        *(f"--pid-file={folder}/munge.pid", f"--log-file={folder}/munge.log"),
+        f"--seed-file={folder}/munge.seed",
+    ]
+    slurm = [["slurmctld", "-D"], *(["slurmd", "-D", "-N", name] for name in names)]
+    log = folder / "daemons.log"
+    daemons: list[subprocess.Popen] = []
+
+    def start(command: list[str], output: int) -> None:
+        daemons.append(
+            subprocess.Popen(
+                command, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        )
+
+    def is_up(condition: bool) -> bool:
+        if any(daemon.poll() is not None for daemon in daemons):
+            raise RuntimeError(f"a daemon has ended: {log.read_text()[-2000:]}")
+        return condition
+
+    with ExitStack() as stack:
+        output = stack.enter_context(log.open("w")).fileno()
+        stack.callback(_end, daemons, variables)
+        start(munge, output)
+        until(lambda: is_up((folder / "munge.socket").exists()))
+        for command in slurm:
+            start(command, output)
+        until(lambda: is_up(_states(environment) == {"idle": nodes}))
+        yield environment
+
+
+def _configuration(folder: Path, names: list[str]) -> str:
+    """The text of slurm.conf for nodes of these names."""
+    host = socket.gethostname().split(".")[0]
+    memory = psutil.virtual_memory().total // 2**20
+    controller, *ports = _free_ports(1 + len(names))
     lines = [
         "ClusterName=test",
         f"SlurmctldHost={host}(127.0.0.1)",
-        f"SlurmctldPort={ports[0]}",
+        f"SlurmctldPort={controller}",
         "SlurmUser=root",
         "SlurmdUser=root",
         f"AuthInfo=socket={folder}/munge.socket",
@@ -67,66 +116,32 @@ def cluster(folder: Path, nodes: int = 2) -> Iterator[dict[str, str]]:
         "SelectTypeParameters=CR_Core",
         "ReturnToService=2",
         "KillWait=5",
-        *(
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} RealMemory={memory}"
-            for name, port in zip(names, ports[1:], strict=True)
-        ),
-        f"PartitionName=main Nodes={','.join(names)} Default=YES State=UP",
+        # seconds; on a slow machine commands would fail after the default of 10
+        "MessageTimeout=100",
     ]
-    conf.write_text("\n".join(lines) + "\n")
-    key = folder / "munge.key"
-    key.write_bytes(os.urandom(128))
-    key.chmod(0o600)
-    environment = {"SLURM_CONF": str(conf)}
-    munge = [
-        "munged",
-        "--foreground",
-        "--force",
-        f"--socket={folder}/munge.socket",
-        f"--key-file={key}",
-    ]
-    munge += [
-        f"--pid-file={folder}/munge.pid",
-        f"--log-file={folder}/munge.log",
-        f"--seed-file={folder}/munge.seed",
-    ]
-    commands = [munge, ["slurmctld", "-D"], *(["slurmd", "-D", "-N", name] for name in names)]
-    log = (folder / "daemons.log").open("w")
-    daemons = []
-    try:
-        for command in commands:
-            daemons.append(
-                subprocess.Popen(
-                    command,
-                    env={**os.environ, **environment},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
-            )
-            time.sleep(0.5)
-        deadline = time.monotonic() + 60
-        while (states := _states(environment)) != {"idle": nodes}:
-            if time.monotonic() > deadline or any(daemon.poll() is not None for daemon in daemons):
-                raise RuntimeError(
-                    f"the nodes are {states}: {(folder / 'daemons.log').read_text()[-2000:]}"
-                )
-            time.sleep(0.5)
-        yield environment
-    finally:
-        subprocess.run(
-            ["scancel", "--user", "root"], env={**os.environ, **environment}, capture_output=True
-        )
-        for daemon in reversed(daemons):
-            children = (
-                psutil.Process(daemon.pid).children(recursive=True) if daemon.poll() is None else []
-            )
-            daemon.terminate()
-            daemon.wait(30)
-            for child in children:
-                if child.is_running():
-                    child.kill()
-        log.close()
+    for name, port in zip(names, ports, strict=True):
+        address = f"NodeHostname={host} NodeAddr=127.0.0.1 Port={port}"
+        lines.append(f"NodeName={name} {address} CPUs={CPUS} RealMemory={memory}")
+    lines.append(f"PartitionName=main Nodes={','.join(names)} Default=YES State=UP")
+    return "\n".join(lines) + "\n"
+
+
+def _end(daemons: list[subprocess.Popen], variables: dict[str, str]) -> None:
+    """End the jobs, the daemons and what these have started."""
+    subprocess.run(["scancel", "--user", "root"], env=variables, capture_output=True)
+    alive = [psutil.Process(daemon.pid) for daemon in daemons if daemon.poll() is None]
+    processes = [*alive]
+    for daemon in alive:
+        processes += daemon.children(recursive=True)
+    # those that need munged end first
+    for daemon in reversed(alive):
+        daemon.terminate()
+        psutil.wait_procs([daemon], timeout=GRACE)
+    for process in psutil.wait_procs(processes, timeout=0)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    for daemon in daemons:
+        daemon.wait()
 
 
 def ask(environment: dict[str, str], *command: str) -> str:
@@ -137,12 +152,28 @@ def ask(environment: dict[str, str], *command: str) -> str:
 
 
 def _states(environment: dict[str, str]) -> dict[str, int]:
-    """How many nodes are in each state."""
-    lines = ask(environment, "sinfo", "--noheader", "--format=%T %D").splitlines()
-    return {state: int(number) for state, number in (line.split() for line in lines)}
+    """How many nodes are in each state; none while the controller does not answer."""
+    command = ["sinfo", "--noheader", "--format=%T %D"]
+    shown = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    states = {}
+    for line in shown.stdout.splitlines():
+        state, number = line.split()
+        states[state] = int(number)
+    return states
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+def _free_ports(count: int) -> list[int]:
+    """Ports that no process listens at.
+
+    They are below Linux's ephemeral ports, so that no connection takes one before its daemon does.
+    """
+    free = []
+    for port in random.sample(range(10_000, 32_000), 1000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                free.append(port)
+        if len(free) == count:
+            break
+    return free

@@ -32,9 +32,10 @@ def slurm(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fork_server():
-    """It makes trainers, and imports AReaL once for all of them."""
+    """It makes trainers, and imports once for all of them what they need."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    # AReaL imports the second when it loads a config
+    context.set_forkserver_preload([__name__, "areal.utils.stats_logger"])
     return context
 
 
@@ -90,18 +91,21 @@ def printed_lines(folder: Path) -> list[str]:
 
 
 def states(slurm: dict[str, str]) -> list[str]:
-    """Of the jobs in the queue."""
+    """The states of the jobs in the queue."""
     return ask(slurm, "squeue", "--noheader", "--format=%T").split()
 
 
-def complaint(trainer: BaseProcess, folder: Path) -> str:
+def reason(trainer: BaseProcess, folder: Path) -> str:
     """What the trainer says of its job."""
 
-    def complaints() -> list[str]:
-        return [line for line in printed_lines(folder) if line.startswith("Slurm's job")]
+    def reasons() -> list[str]:
+        lines = printed_lines(folder)
+        # before it ran, it was pending
+        after_the_start = lines[lines.index("None") :]
+        return [line for line in after_the_start if line.startswith("Slurm's job")]
 
-    until(lambda: complaints() or not trainer.is_alive())
-    return complaints()[0]
+    until(lambda: reasons() or not trainer.is_alive())
+    return reasons()[0]
 
 
 @pytest.mark.parametrize(
@@ -119,20 +123,20 @@ def test_a_job_ends_with_its_supervisor(slurm, trainer, number):
     until(lambda: states(slurm) == [])
 
 
-def test_a_cancelled_job_is_a_complaint(slurm, trainer, tmp_path):
+def test_a_cancelled_job_is_lost(slurm, trainer, tmp_path):
     ask(slurm, "scancel", "--name=test_trial:rollout")
-    assert "of the rollout workers is CANCELLED; see " in complaint(trainer, tmp_path)
+    assert "of the rollout workers is CANCELLED; see " in reason(trainer, tmp_path)
 
 
-def test_a_controller_that_does_not_answer_is_no_complaint(slurm, monkeypatch):
+def test_without_an_answer_of_the_controller_no_job_is_lost(slurm, monkeypatch):
     workers = SlurmWorkers.__new__(SlurmWorkers)
     workers._jobs = {"rollout": 1}
     monkeypatch.setenv("SLURM_CONF", "/nonexistent")
     assert workers.lost_job() is None
 
 
-def test_a_lost_node_is_a_complaint_and_the_job_does_not_begin_anew(slurm, trainer, tmp_path):
+def test_a_job_whose_node_is_lost_does_not_begin_anew(slurm, trainer, tmp_path):
     node = ask(slurm, "squeue", "--noheader", "--format=%N").strip()
     ask(slurm, "scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-    assert "of the rollout workers is NODE_FAIL; see " in complaint(trainer, tmp_path)
+    assert "of the rollout workers is NODE_FAIL; see " in reason(trainer, tmp_path)
     assert states(slurm) == []
