@@ -28,10 +28,8 @@ def test_a_line_and_a_record_per_step(tmp_path):
             0, step, step, {"rollout/episode/reward": 0.5 + step / 4, "rollout/episode/solved": 0.5}
         )
     records = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(record["step"], record["rollout/episode/reward"]) for record in records] == [
-        (1, 0.5),
-        (2, 0.75),
-    ]
+    assert [record["step"] for record in records] == [1, 2]
+    assert [record["rollout/episode/reward"] for record in records] == [0.5, 0.75]
     assert [line.split(" | ")[:2] for line in terminal.getvalue().splitlines()] == [
         ["step 1/2", "reward 0.500"],
         ["step 2/2", "reward 0.750"],
@@ -48,7 +46,7 @@ def test_a_step_that_is_repeated_after_a_restart_replaces_its_record(tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3, 4]
 
 
-def test_half_a_record_is_dropped_and_whole_ones_are_kept(tmp_path):
+def test_part_of_a_record_is_dropped(tmp_path):
     path = tmp_path / "statistics.jsonl"
     path.write_text('{"step": 1}\n{"st\n{"step": 3}\n{"step": 4, "x')
     StepLog(Logger(), path, 4, io.StringIO()).commit(0, 3, 3, {})
@@ -61,5 +59,5 @@ def test_a_disk_that_cannot_be_written_does_not_stop_the_run():
     assert "statistics of step 1 are lost" in terminal.getvalue() and logger.committed
 
 
-def test_a_line_names_what_there_is():
+def test_a_line_shows_the_numbers_that_a_step_has():
     assert step_line({"step": 3, "seconds": 1.25}, 6) == "step 3/6 | 1.2 s"

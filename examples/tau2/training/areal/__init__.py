@@ -45,8 +45,6 @@ The trainers name their handler and their | trainers.                        | 1
 rollout engines, and have no option       | replace_classes_of_trainers      | none found
 No public name tells an episode the       | rollouts.served_weight_version   | 1.0.4
 version of its weights                    |                                  |
-No public name renders a prompt as the    | messages.message_dicts           | 1.0.4; other
-proxy does                                |                                  | since #1463
 No public name packs sequences into trees | trees.tree_sizes                 | 1.0.4
 without training on them                  |                                  |
 """
