@@ -1,7 +1,10 @@
-"""`python3 chaos/killed.py <moment> <number> <seconds> <options of train.py>`: train.py, killed when it comes to a moment.
+"""Runs train.py, and kills it at a moment.
 
-All processes of its group get SIGKILL so many seconds after the moment, a phase of AReaL's trainer or `checkpoint` (the weights
-are written, the rest is not), has begun for the `number`th time.
+`python3 chaos/killed.py <moment> <number> <seconds> <options of train.py>`
+
+The moment is a phase of AReaL's trainer, or `checkpoint`: the weights are written, the rest is not.
+All processes of the group get SIGKILL so many seconds after the moment has begun for the
+`number`th time.
 """
 
 import os
@@ -11,42 +14,62 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+# the repository's root instead of this folder
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from examples.tau2 import train
 from examples.tau2.training.launch import Job, launch
 
 
-def check(argv: list[str]) -> Job:
-    job = train.prepare(argv)
-    moment, left, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+class Killer:
+    """Kills the group of this process when it is told of the moment for the last time needed."""
 
-    def kill() -> None:
+    def __init__(self, moment: str, number: int, seconds: float):
+        self.moment = moment
+        self.left = number
+        self.seconds = seconds
+
+    def begins(self, moment: str) -> None:
+        if moment != self.moment:
+            return
+        self.left -= 1
+        if self.left == 0:
+            if self.seconds:
+                threading.Timer(self.seconds, self.kill).start()
+            else:
+                self.kill()
+
+    def kill(self) -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
-    def arrive(name: str) -> None:
-        nonlocal left
-        left -= name == moment
-        if name == moment and left == 0:
-            threading.Timer(seconds, kill).start() if seconds else kill()
 
+def prepare(argv: list[str]) -> Job:
+    job = train.prepare(argv)
+    moment, number, seconds = sys.argv[1:4]
+    tell_of_moments(Killer(moment, int(number), float(seconds)))
+    return job
+
+
+def tell_of_moments(killer: Killer) -> None:
+    """Have AReaL tell the killer of the phases and checkpoints that begin."""
     from areal.utils import recover, stats_tracker
 
     record, dump = stats_tracker.record_timing, recover.RecoverInfo.dump
 
     @contextmanager
-    def recorded(name: str, *args, **kwargs):
-        arrive(name)
+    def record_and_tell(name: str, *args, **kwargs):
+        killer.begins(name)
         with record(name, *args, **kwargs):
             yield
 
-    def dumped(*args, **kwargs):  # after the weights
-        arrive("checkpoint")
+    # AReaL calls `dump` when the weights are written
+    def tell_and_dump(*args, **kwargs):
+        killer.begins("checkpoint")
         dump(*args, **kwargs)
 
-    stats_tracker.record_timing, recover.RecoverInfo.dump = recorded, dumped
-    return job
+    stats_tracker.record_timing = record_and_tell
+    recover.RecoverInfo.dump = tell_and_dump
 
 
 if __name__ == "__main__":
-    sys.exit(launch(sys.argv[4:], "", check))
+    sys.exit(launch(sys.argv[4:], "", prepare))

@@ -1,4 +1,7 @@
-"""Whatever an agent says, an episode ends with a reward, and no other episode notices: 10,000 turns of anything."""
+"""An episode ends with a reward even if the agent says random things, in 10,000 turns.
+
+No other episode notices.
+"""
 
 import asyncio
 import json
@@ -9,36 +12,37 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from openai._models import construct_type
 from openai.types.chat import ChatCompletion
+from tau2.data_model.tasks import Task
 
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.episode import environment
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from tests.scripted import ground_truth, say
 
-EPISODES, TURNS = 2_000, 2_500  # of each domain
-KINDS = (("airline", False), ("retail", False), ("telecom", True), ("mock", True))
+# for each domain; at least so many turns
+EPISODES = 2_000
+TURNS = 2_500
+# domain, solo mode
+MODES = (("airline", False), ("retail", False), ("telecom", True), ("mock", True))
 MAX_STEPS = 16
 
 HOSTILE = (
-    *(
-        "###STOP###",
-        "###TRANSFER###",
-        "<think>",
-        "</tool_call>",
-        "<|im_end|>",
-        "{{ 7 * 7 }}",
-        "9**9**9",
-        "NaN",
-        "",
-    ),
-    *(
-        "\x00\x07\x1b[2J\x7f",
-        "\ud800",
-        "a\udfff###STOP###",
-        "\u202e\u200b\ufeff",
-        "../../etc/passwd",
-    ),
-    *(" " * 100_000, "🤖" * 10_000),
+    "###STOP###",
+    "###TRANSFER###",
+    "<think>",
+    "</tool_call>",
+    "<|im_end|>",
+    "{{ 7 * 7 }}",
+    "9**9**9",
+    "NaN",
+    "",
+    "\x00\x07\x1b[2J\x7f",
+    "\ud800",
+    "a\udfff###STOP###",
+    "\u202e\u200b\ufeff",
+    "../../etc/passwd",
+    " " * 100_000,
+    "🤖" * 10_000,
 )
 hostile = st.sampled_from(HOSTILE)
 text = st.one_of(
@@ -54,7 +58,8 @@ values = st.recursive(
 )
 arguments = st.one_of(
     st.dictionaries(text, values, max_size=4).map(json.dumps),
-    st.dictionaries(text, values, max_size=4).map(lambda value: json.dumps(value)[:-1]),  # cut
+    # cut off
+    st.dictionaries(text, values, max_size=4).map(lambda value: json.dumps(value)[:-1]),
     nested.map(lambda value: f'{{"a": {value}}}'),
     st.sampled_from(
         [
@@ -72,44 +77,44 @@ arguments = st.one_of(
 
 
 def turns(domain: str, solo_mode: bool) -> st.SearchStrategy[dict]:
-    """Completions that an agent of the domain might come to."""
-    tools = {
-        schema["function"]["name"]: schema
-        for schema in environment.agent_schemas(domain, solo_mode)
-    }
+    """Completions that an agent of the domain may generate, and worse ones."""
+    parameters = {}
+    for schema in environment.agent_schemas(domain, solo_mode):
+        function = schema["function"]
+        parameters[function["name"]] = function["parameters"].get("properties", {})
+    names = st.sampled_from(sorted(parameters))
 
-    known = st.sampled_from(sorted(tools))
-
-    def orderly(name: str) -> st.SearchStrategy[tuple]:
-        fields = tools[name]["function"]["parameters"].get("properties", {})
+    def call_of(name: str) -> st.SearchStrategy[tuple]:
+        optional = dict.fromkeys(parameters[name], values)
         return st.tuples(
-            st.just(name),
-            st.fixed_dictionaries({}, optional=dict.fromkeys(fields, values)).map(json.dumps),
+            st.just(name), st.fixed_dictionaries({}, optional=optional).map(json.dumps)
         )
 
-    calls = known.flatmap(orderly)
-    wild = st.tuples(st.one_of(known, text), arguments)
+    def say_calls(calls: list[tuple]) -> dict:
+        return say(None, *calls)
+
+    def say_all(content: str, calls: list[tuple]) -> dict:
+        return say(content, *calls)
+
+    def end_early(calls: list[tuple], reason: str | None) -> dict:
+        return say(None, *calls, finish_reason=reason)
+
+    calls = names.flatmap(call_of)
+    wild_calls = st.tuples(st.one_of(names, text), arguments)
     reasons = st.sampled_from([None, "length", "stop", "content_filter"])
-    kinds = (
-        st.lists(calls, min_size=1, max_size=3).map(lambda drawn: say(None, *drawn)),
-        st.lists(calls, min_size=1, max_size=3).map(lambda drawn: say(None, *drawn)),
-        calls.map(lambda call: say(None, *[call] * 200)),
-        st.builds(
-            lambda content, drawn: say(content, *drawn),
-            text,
-            st.lists(st.one_of(calls, wild), max_size=3),
-        ),
-        st.builds(
-            lambda drawn, reason: say(None, *drawn, finish_reason=reason),
-            st.lists(wild, max_size=3),
-            reasons,
-        ),
+    some_calls = st.lists(calls, min_size=1, max_size=3).map(say_calls)
+    return st.one_of(
+        # twice as often as the others
+        some_calls,
+        some_calls,
+        calls.map(lambda call: say_calls([call] * 200)),
+        st.builds(say_all, text, st.lists(st.one_of(calls, wild_calls), max_size=3)),
+        st.builds(end_early, st.lists(wild_calls, max_size=3), reasons),
     )
-    return st.one_of(kinds)
 
 
 def agent(completions: list[dict]):
-    """As the openai client, which validates nothing."""
+    """An LLM that says these completions, then `Hm.`; like openai's client it checks nothing."""
     queue = iter(completions)
 
     async def call(messages, tools, tool_choice, **sampling):
@@ -119,39 +124,38 @@ def agent(completions: list[dict]):
 
 
 async def user(messages, tools, tool_choice, **sampling) -> ChatCompletion:
-    """Goes on until the agent has done all that is expected."""
+    """A user who talks on until the agent has done all that is expected."""
     done = str(messages[-1]["content"]).startswith("All done.")
     return ChatCompletion.model_validate(say("###STOP###" if done else "Go on."))
 
 
 def essence(info: Tau2RunInfo) -> tuple:
-    return (
-        info.reward,
-        list(info.rewards.values()),
-        [(m.role, m.content) for m in info.simulation.messages],
-    )
+    """What two runs of the same episode must have in common."""
+    messages = [(message.role, message.content) for message in info.simulation.messages]
+    return info.reward, list(info.rewards.values()), messages
 
 
-@pytest.mark.parametrize("domain, solo_mode", KINDS)
+@pytest.mark.parametrize("domain, solo_mode", MODES)
 def test_no_turn_harms_more_than_its_own_episode(domain, solo_mode, capsys):
     workflow = Tau2AgentWorkflow(
         {"domain": domain, "solo_mode": solo_mode, "user_llm": "scripted", "max_steps": MAX_STEPS}
     )
-    solvable = (
-        task for task in environment.load_tasks(domain).values() if task.evaluation_criteria.actions
-    )
-    task = next(task for task in solvable if not solo_mode or environment.playable_solo(task))
-    says, _ = ground_truth(task, solo_mode)
     workflow.user_llm = None if solo_mode else user
-    data, ended = {"task_id": task.id}, Counter()
+    tasks = [task for task in environment.load_tasks(domain).values() if expects_actions(task)]
+    if solo_mode:
+        tasks = [task for task in tasks if environment.playable_solo(task)]
+    task = tasks[0]
+    says, _ = ground_truth(task, solo_mode)
+    data = {"task_id": task.id}
+    turns_by_end = Counter()
 
     async def play(completions: list[dict]) -> tuple[Tau2RunInfo, Tau2RunInfo]:
-        """Of a wild episode and an honest one beside it."""
+        """A wild episode, and an honest one beside it."""
         return await asyncio.gather(
             workflow.play_with(agent(completions), data), workflow.play_with(agent(says), data)
         )
 
-    alone = essence(asyncio.run(play(says))[1])
+    _, undisturbed = asyncio.run(play(says))
 
     @settings(
         max_examples=EPISODES,
@@ -163,14 +167,20 @@ def test_no_turn_harms_more_than_its_own_episode(domain, solo_mode, capsys):
     @given(st.lists(turns(domain, solo_mode), min_size=1, max_size=MAX_STEPS))
     def wild(completions: list[dict]) -> None:
         info, beside = asyncio.run(play(completions))
-        assert 0 <= info.reward <= 1 and all(-1 <= reward <= 1 for reward in info.rewards.values())
-        assert Tau2RunInfo.from_json(info.to_json()).reward == info.reward and info.to_text()
-        assert essence(beside) == alone
-        ended[info.failure or info.simulation.termination_reason.value] += min(
-            len(info.turns), len(completions)
-        )
+        assert 0 <= info.reward <= 1
+        assert all(-1 <= reward <= 1 for reward in info.rewards.values())
+        assert Tau2RunInfo.from_json(info.to_json()).reward == info.reward
+        assert info.to_text()
+        assert essence(beside) == essence(undisturbed)
+        end = info.failure or info.simulation.termination_reason.value
+        turns_by_end[end] += min(len(info.turns), len(completions))
 
     wild()
-    assert ended.total() >= TURNS
+    total = turns_by_end.total()
+    assert total >= TURNS
     with capsys.disabled():
-        print(f"\n{domain}: {ended.total()} turns, by how their episodes ended: {dict(ended)}")
+        print(f"\n{domain}: {total} turns, by how their episodes ended: {dict(turns_by_end)}")
+
+
+def expects_actions(task: Task) -> bool:
+    return bool(task.evaluation_criteria and task.evaluation_criteria.actions)

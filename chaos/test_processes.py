@@ -1,5 +1,6 @@
-"""A process that plays a part in rollouts is killed in the middle of one: the run ends soon, and says why. If none is, and
-only some groups are rejected, it goes on.
+"""A process that rollouts need is killed during one: the run ends soon, and says why.
+
+If only some groups are rejected, the run goes on.
 """
 
 import time
@@ -13,8 +14,9 @@ from tests.stack import command, folder_of, processes_of, run_to_the_end, runnin
 OPTIONS = ("actor.path=.cache/tiny-qwen3",)
 
 
+# `words` are in the command lines of the processes that are killed
 @pytest.mark.parametrize(
-    "servers, what, words, cause",  # `words` are in the command lines of what is killed
+    "servers, what, words, cause",
     [
         (1, "SGLang", "sglang::scheduler", "SGLang at "),
         (2, "one of two SGLangs", "sglang::scheduler", "SGLang at "),
@@ -47,7 +49,7 @@ def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, t
         ]
         assert len(victims) >= servers
         for victim in victims[: len(victims) // servers]:
-            # some end with another
+            # a victim may have ended because another one has
             with suppress(psutil.NoSuchProcess):
                 victim.kill()
         assert process.wait() not in (0, 124), output.read_text()
@@ -55,17 +57,17 @@ def test_the_run_ends_and_nobody_is_scored_for_it(servers, what, words, cause, t
     assert f"The run failed: {cause}" in output.read_text() and processes_of(tmp_path) == []
     if servers == 1:
         assert max(path.stat().st_mtime for path in generated.rglob("*.json")) < killed + 1
+    last_lines = output.read_text().splitlines()[-2:]
     with capsys.disabled():
-        print(
-            f"\n{what} killed: the run ended after {seconds:.0f} s; {output.read_text().splitlines()[-2:]}"
-        )
+        print(f"\n{what} killed: the run ended after {seconds:.0f} s; {last_lines}")
 
 
 def test_rejected_groups_of_two_workers_are_played_anew(tmp_path, capsys):
     output = tmp_path / "printed"
     options = (*OPTIONS, "total_train_steps=6", "rollout.backend=sglang:d2", "gconfig.n_samples=2")
     run_to_the_end(command(tmp_path, *options), output)
-    played = len([*(folder_of(tmp_path) / "generated").glob("train/*/*.json")]) // 2
+    episodes = list((folder_of(tmp_path) / "generated").glob("train/*/*.json"))
+    played = len(episodes) // 2
     assert played > 6 * 6
     with capsys.disabled():
         print(f"\n6 steps of 6 groups: {played} groups played")

@@ -1,4 +1,4 @@
-"""A training run that is killed ten times goes on from its last checkpoint each time, as if nothing had happened."""
+"""A training run that is killed ten times resumes from its last checkpoint each time."""
 
 import json
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ from tests.stack import command, folder_of, processes_of, running
 from tests.waiting import until
 
 STEPS = 12
-# what is going on, for which time in that process, and for how many seconds, when all of it is killed
+# When the run is killed: so many seconds after a phase has begun for the nth time in a process.
 MOMENTS = (
     ("rollout", 1, 3),
     ("rollout", 2, 3),
@@ -28,26 +28,25 @@ MOMENTS = (
     ("checkpoint", 2, 0),
 )
 OPTIONS = (
-    *(
-        "recover.mode=on",
-        "recover.freq_steps=1",
-        "group_filter=false",
-        "actor.path=.cache/tiny-qwen3",
-    ),
-    *(f"total_train_steps={STEPS}", f"total_train_epochs={STEPS}"),
+    "recover.mode=on",
+    "recover.freq_steps=1",
+    "group_filter=false",
+    "actor.path=.cache/tiny-qwen3",
+    f"total_train_steps={STEPS}",
+    f"total_train_epochs={STEPS}",
 )
 EVALUATED = (
-    *(
-        "valid_dataset.path=tau2/base",
-        "valid_dataset.type=rl",
-        "valid_dataset.batch_size=6",
-        "evaluator.freq_steps=2",
-    ),
-    *("eval_gconfig.n_samples=1", "actor.optimizer.lr_scheduler_type=linear"),
+    "valid_dataset.path=tau2/base",
+    "valid_dataset.type=rl",
+    "valid_dataset.batch_size=6",
+    "evaluator.freq_steps=2",
+    "eval_gconfig.n_samples=1",
+    "actor.optimizer.lr_scheduler_type=linear",
 )
 
 
 def run(fileroot: Path, options: tuple[str, ...], *killed: object) -> None:
+    """Run train.py to its end, or until it is killed at the moment `killed`."""
     output = fileroot / "printed"
     script = ("chaos/killed.py", *map(str, killed)) if killed else ("examples/tau2/train.py",)
     words = command(fileroot, *OPTIONS, *options, script=script)
@@ -59,7 +58,7 @@ def run(fileroot: Path, options: tuple[str, ...], *killed: object) -> None:
 
 @pytest.fixture(scope="module")
 def fileroot(tmp_path_factory) -> Path:
-    """Of a run that was killed at each of the moments, and then left alone."""
+    """The folder of a run that was killed at each of the moments, and then left alone."""
     fileroot = tmp_path_factory.mktemp("runs")
     for moment in MOMENTS:
         run(fileroot, EVALUATED, *moment)
@@ -71,28 +70,30 @@ def fileroot(tmp_path_factory) -> Path:
 
 def test_every_step_has_one_record(fileroot):
     records = [json.loads(line) for line in (folder_of(fileroot) / "statistics.jsonl").open()]
-    assert [record["step"] for record in records] == [*range(1, STEPS + 1)]
-    assert ["eval-rollout/episode/reward" in record for record in records] == [False, True] * (
-        STEPS // 2
-    )
+    assert [record["step"] for record in records] == list(range(1, STEPS + 1))
+    has_evaluation = ["eval-rollout/episode/reward" in record for record in records]
+    assert has_evaluation == [False, True] * (STEPS // 2)
     rates = [record["ppo_actor/update/lr"] for record in records]
     falls = [before - after for before, after in pairwise(rates)]
     assert falls == pytest.approx([falls[0]] * len(falls)) and falls[0] > 0
 
 
-def test_every_task_was_played_as_often_as_in_a_run_that_was_left_alone(fileroot):
+def test_every_task_was_played_as_often_as_without_a_kill(fileroot):
     played = Counter()
     for path in folder_of(fileroot).rglob("generated/**/*.json"):
         info = Tau2RunInfo.from_json(path.read_bytes())
-        if (
-            info.is_eval or info.weight_version < STEPS
-        ):  # AReaL begins to play for a step after the last
+        # AReaL begins to play for a step after the last
+        if info.is_eval or info.weight_version < STEPS:
             played[info.is_eval, info.weight_version, info.task_id] += 1
-    tasks = {task for _, _, task in played}
-    assert len(tasks) == 6
-    training = {(False, version, task): 8 for version in range(STEPS) for task in tasks}
-    evaluations = {(True, version, task): 1 for version in range(2, STEPS + 1, 2) for task in tasks}
-    assert played == training | evaluations
+    task_ids = {task_id for _, _, task_id in played}
+    assert len(task_ids) == 6
+    expected = {}
+    for task_id in task_ids:
+        for version in range(STEPS):
+            expected[False, version, task_id] = 8
+        for version in range(2, STEPS + 1, 2):
+            expected[True, version, task_id] = 1
+    assert played == expected
 
 
 def test_the_optimizer_has_taken_every_step_once(fileroot, tmp_path):
@@ -107,21 +108,19 @@ def test_the_optimizer_has_taken_every_step_once(fileroot, tmp_path):
 
 def test_a_finished_run_that_is_started_again_does_nothing(fileroot):
     def made() -> set[Path]:
-        """But for what AReaL has begun to play for a step after the last."""
-        return {
-            path
-            for path in folder.rglob("generated/**/*.json")
-            if path.parts[-3:-1] != ("train", str(STEPS))
-        }
+        """The episodes, without those that AReaL has begun to play for a step after the last."""
+        episodes = folder.rglob("generated/**/*.json")
+        return {path for path in episodes if path.parts[-3:-1] != ("train", str(STEPS))}
 
     folder = folder_of(fileroot)
     before, records = made(), (folder / "statistics.jsonl").read_text()
     run(fileroot, EVALUATED)
-    assert made() == before and (folder / "statistics.jsonl").read_text() == records
+    assert made() == before
+    assert (folder / "statistics.jsonl").read_text() == records
 
 
 def test_groups_that_were_under_way_are_played_again_as_a_whole(tmp_path):
-    """Of three steps at a time, as in the configs for GPUs."""
+    """Three steps are played at a time, as in the configs for GPUs."""
     options = ("rollout.max_head_offpolicyness=2", f"total_train_steps={STEPS // 2}")
     for moment in (("train_step", 2, 0.5), ("rollout", 2, 3), ()):
         run(tmp_path, options, *moment)
@@ -131,11 +130,11 @@ def test_groups_that_were_under_way_are_played_again_as_a_whole(tmp_path):
         info = Tau2RunInfo.from_json(path.read_bytes())
         groups[info.group].append((info.task_id, info.weight_version))
     whole = [group for group in groups.values() if len(group) == 8]
-    assert len(whole) >= STEPS // 2 * 6 and max(map(len, groups.values())) == 8
-    assert all(len({task for task, _ in group}) == 1 for group in groups.values())
-    last = (
-        STEPS // 2 - 2
-    )  # what is under way at the end has begun after this step, or was to be trained on later
-    assert all(
-        version >= last for group in groups.values() if len(group) < 8 for _, version in group
-    )
+    assert len(whole) >= STEPS // 2 * 6
+    # The groups that are under way at the end have begun after this step.
+    last = STEPS // 2 - 2
+    for group in groups.values():
+        assert len(group) <= 8
+        assert len({task_id for task_id, _ in group}) == 1
+        if len(group) < 8:
+            assert min(version for _, version in group) >= last

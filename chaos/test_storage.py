@@ -1,10 +1,10 @@
-"""A disk that is full, read-only or slow while a run writes: what is lost, and that the run can go on afterwards."""
+"""A disk becomes full, read-only or slow during a run: little is lost, and the run can resume."""
 
 import json
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,12 @@ from tests.stack import command, folder_of, processes_of, run_to_the_end, runnin
 
 STEPS = 4
 OPTIONS = (
-    *(f"total_train_steps={STEPS}", "group_filter=false", "actor.path=.cache/tiny-qwen3"),
-    *("recover.mode=on", "recover.freq_steps=1", "saver.freq_steps=1"),
+    f"total_train_steps={STEPS}",
+    "group_filter=false",
+    "actor.path=.cache/tiny-qwen3",
+    "recover.mode=on",
+    "recover.freq_steps=1",
+    "saver.freq_steps=1",
 )
 
 
@@ -24,7 +28,7 @@ def as_root(*command: str) -> None:
 
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Path]:
-    """The folder of a file system of its own, of 2 GB."""
+    """The folder of a file system of its own, which has 2 GB."""
     image, folder = tmp_path / "image", tmp_path / "disk"
     folder.mkdir()
     try:
@@ -38,17 +42,15 @@ def disk(tmp_path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    with (disk / "filler").open("wb") as file:
-        try:
-            while True:
-                file.write(bytes(2**20))
-                file.flush()
-        except OSError:
-            pass
+    with (disk / "filler").open("wb") as file, suppress(OSError):
+        while True:
+            file.write(bytes(2**20))
+            file.flush()
 
 
 @contextmanager
 def full(disk: Path) -> Iterator[str]:
+    """Yield the error that a full disk causes."""
     fill(disk)
     yield "No space left on device"
     (disk / "filler").unlink()
@@ -56,13 +58,15 @@ def full(disk: Path) -> Iterator[str]:
 
 @contextmanager
 def read_only(disk: Path) -> Iterator[str]:
-    """As ext4 makes itself after an error; what it has not written by then is lost."""
+    """Yield the error that a read-only disk causes.
+
+    After an error, ext4 makes itself read-only, and what it has not written by then is lost.
+    """
     as_root("mount", "-o", "remount,abort", str(disk))
     yield "Read-only file system"
     as_root("umount", str(disk))
-    subprocess.run(
-        ["e2fsck", "-fy", f"{disk.parent}/image"], check=False
-    )  # it has something to mend
+    # its status says that it has repaired something
+    subprocess.run(["e2fsck", "-fy", f"{disk.parent}/image"], check=False)
     as_root("mount", "-o", "loop", f"{disk.parent}/image", str(disk))
 
 
@@ -71,25 +75,24 @@ def steps_of(disk: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("broken", [full, read_only])
-def test_a_run_whose_disk_fails_says_so_and_goes_on_when_it_is_mended(
-    broken, disk, tmp_path, capsys
-):
+def test_a_run_whose_disk_fails_says_so_and_can_resume(broken, disk, tmp_path, capsys):
     output = tmp_path / "printed"
     with running(command(disk, *OPTIONS), output) as process:
         wait_for("step 1/", process, output)
         with broken(disk) as cause:
             assert process.wait() not in (0, 124), output.read_text()
-            said = output.read_text()
-            assert "The run failed:" in said and cause in said
+            printed = output.read_text()
+            assert "The run failed:" in printed and cause in printed
             assert processes_of(disk) == []
     run_to_the_end(command(disk, *OPTIONS), output)
-    assert steps_of(disk) == [*range(1, STEPS + 1)]
+    assert steps_of(disk) == list(range(1, STEPS + 1))
     with capsys.disabled():
-        print(f"\n{said[-300:]}\nand afterwards:\n{output.read_text().removeprefix(said)}")
+        afterwards = output.read_text().removeprefix(printed)
+        print(f"\n{printed[-300:]}\nand afterwards:\n{afterwards}")
 
 
 def test_a_slow_disk_loses_nothing(disk, tmp_path, capsys):
-    """For a minute, all that is written waits for up to two seconds."""
+    """For a minute, every write waits for up to two seconds."""
     output = tmp_path / "printed"
     with running(command(disk, *OPTIONS), output) as process:
         wait_for("step 1/", process, output)
@@ -99,8 +102,9 @@ def test_a_slow_disk_loses_nothing(disk, tmp_path, capsys):
             as_root("fsfreeze", "--unfreeze", str(disk))
             time.sleep(0.4)
         assert process.wait() == 0, output.read_text()
-    assert steps_of(disk) == [*range(1, STEPS + 1)]
+    assert steps_of(disk) == list(range(1, STEPS + 1))
     first = list(folder_of(disk).glob("generated/train/0/*.json"))
-    assert len(first) % 8 == 0 and len(first) >= 48  # whole groups
+    # whole groups
+    assert len(first) % 8 == 0 and len(first) >= 48
     with capsys.disabled():
         print(f"\n{output.read_text()}")

@@ -1,4 +1,4 @@
-"""A user simulator that fails, for a minute or now and then: nobody is scored for it, and nothing is lost."""
+"""A user simulator fails, for a minute or now and then: no episode is scored for it or lost."""
 
 import asyncio
 import logging
@@ -7,8 +7,8 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 from aiohttp import web
 
@@ -18,16 +18,22 @@ from tests.scripted import ground_truth, replay, say
 
 TASK = "create_task_1"
 CONCURRENT = 32
-PAUSE = 1.0  # seconds between the episodes of a player
-BEFORE, FAULT, AFTER = 20, 60, 40  # seconds
-DEADLINE = 180.0  # of an episode, seconds
+# seconds between the episodes of a player
+PAUSE = 1.0
+# seconds before the fault, during it and after it
+BEFORE, FAULT, AFTER = 20, 60, 40
+# seconds that an episode may take
+DEADLINE = 180.0
 SPORADIC = ("500", "empty", "thinking only", "truncated call", "late", "closed")
 
 Fault = Callable[[], str | None]
 
 
 class Simulator:
-    """Of one task, on a port of its own, in this event loop; `fault()` is what is wrong with the next answer."""
+    """The user simulator of one task, a server in this event loop.
+
+    `fault()` says what is wrong with the next answer, None if nothing is.
+    """
 
     def __init__(self, task: str):
         self.says = ground_truth(environment.find_task("mock", task))[1]
@@ -45,7 +51,7 @@ class Simulator:
         await web.TCPSite(self.runner, "127.0.0.1", self.port).start()
 
     async def down(self) -> None:
-        """As if its process had been killed: connections are closed, and new ones refused."""
+        """Close connections and refuse new ones, as if the process had been killed."""
         await self.runner.cleanup()
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -83,19 +89,35 @@ async def faulty(simulator: Simulator, fault: Fault):
     simulator.fault = lambda: None
 
 
+def sporadic_fault() -> str | None:
+    return random.choice(SPORADIC) if random.random() < 0.05 else None
+
+
 FAULTS = {
     "dies, and is back after 60 s": down_for_a_minute,
     "429 for 60 s": lambda simulator: faulty(simulator, lambda: "429"),
-    f"5% of {', '.join(SPORADIC)}": lambda simulator: faulty(
-        simulator, lambda: random.choice(SPORADIC) if random.random() < 0.05 else None
-    ),
+    f"5% of {', '.join(SPORADIC)}": lambda simulator: faulty(simulator, sporadic_fault),
 }
 
 
-def play(
-    break_it: Callable, up_at_the_start: bool = True
-) -> tuple[list[tuple[float, float]], list[str], list[float]]:
-    """(time, reward) of all episodes, what was logged, and when the fault began and ended; in seconds from the start."""
+@dataclass
+class Outcome:
+    """What happened in a scenario; times are in seconds from its start."""
+
+    # of each episode
+    end_times: list[float] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
+    fault_begin: float = 0.0
+    fault_end: float = 0.0
+
+    def episodes_per_second(self, begin: float, end: float) -> float:
+        ended = [at for at in self.end_times if begin <= at < end]
+        return len(ended) / (end - begin)
+
+
+def play(break_it: Callable, up_at_the_start: bool = True) -> Outcome:
+    """Play episodes while `break_it` causes the fault."""
     simulator = Simulator(TASK)
     workflow = Tau2AgentWorkflow(
         {
@@ -104,14 +126,16 @@ def play(
             "timeout": DEADLINE,
         }
     )
-    says, lines, ended, moments = ground_truth(environment.find_task("mock", TASK))[0], [], [], []
+    says, _ = ground_truth(environment.find_task("mock", TASK))
+    outcome = Outcome()
     handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())
+    handler.emit = lambda record: outcome.logged.append(record.getMessage())
 
     async def player(start: float) -> None:
         while time.monotonic() - start < BEFORE + FAULT + AFTER:
             info = await workflow.play_with(replay(says), {"task_id": TASK})
-            ended.append((time.monotonic() - start, info.reward))
+            outcome.end_times.append(time.monotonic() - start)
+            outcome.rewards.append(info.reward)
             await asyncio.sleep(PAUSE)
 
     async def scenario() -> None:
@@ -120,10 +144,10 @@ def play(
             await simulator.up()
         players = [asyncio.create_task(player(start)) for _ in range(CONCURRENT)]
         await asyncio.sleep(BEFORE if up_at_the_start else 0)
-        moments.append(time.monotonic() - start)
+        outcome.fault_begin = time.monotonic() - start
         async with break_it(simulator):
             await asyncio.sleep(FAULT)
-        moments.append(time.monotonic() - start)
+        outcome.fault_end = time.monotonic() - start
         await asyncio.gather(*players)
         await simulator.down()
 
@@ -132,27 +156,29 @@ def play(
         asyncio.run(scenario())
     finally:
         outage.logger.removeHandler(handler)
-    return ended, lines, moments
+    return outcome
 
 
-def check(what: str, ended: list, lines: list, moments: list, capsys) -> None:
-    began, over = moments
-    spans = (began - BEFORE, began), (began, over), (over + AFTER - BEFORE, over + AFTER)
-    rates = [sum(low <= at < high for at, _ in ended) / (high - low) for low, high in spans]
+def check_outcome(what: str, outcome: Outcome, capsys) -> None:
+    begin, end = outcome.fault_begin, outcome.fault_end
+    last = end + AFTER
+    before = outcome.episodes_per_second(begin - BEFORE, begin)
+    meanwhile = outcome.episodes_per_second(begin, end)
+    after = outcome.episodes_per_second(last - BEFORE, last)
     with capsys.disabled():
         print(
-            f"\n{what}: {len(ended)} episodes; a second before, meanwhile, after: {np.round(rates, 1)}; {lines}"
+            f"\n{what}: {len(outcome.rewards)} episodes; a second before, meanwhile, after: "
+            f"{before:.1f} {meanwhile:.1f} {after:.1f}; {outcome.logged}"
         )
-    assert {reward for _, reward in ended} == {
-        1.0
-    }  # nothing is rejected either: that would be an exception
-    assert len(lines) <= 4
-    assert rates[2] > 0.7 * rates[0]
+    # no episode is rejected either: that would be an exception
+    assert set(outcome.rewards) == {1.0}
+    assert len(outcome.logged) <= 4
+    assert after > 0.7 * before
 
 
 @pytest.mark.parametrize("what", FAULTS)
 def test_nobody_is_scored_for_a_user_simulator_that_fails(what, capsys):
-    check(what, *play(FAULTS[what]), capsys)
+    check_outcome(what, play(FAULTS[what]), capsys)
 
 
 def test_a_user_simulator_that_is_not_up_yet_is_waited_for(capsys):
@@ -161,6 +187,6 @@ def test_a_user_simulator_that_is_not_up_yet_is_waited_for(capsys):
         yield
         await simulator.up()
 
-    ended, lines, moments = play(not_yet, up_at_the_start=False)
-    check("comes up after 60 s", ended, lines, moments, capsys)
-    assert min(at for at, _ in ended) > FAULT
+    outcome = play(not_yet, up_at_the_start=False)
+    check_outcome("comes up after 60 s", outcome, capsys)
+    assert min(outcome.end_times) > FAULT
