@@ -38,7 +38,7 @@ learn: .venv
 aenv-demo: .venv
 	$(PYTHON) -m aenv.examples.tau2_rl.demo $(if $(BASE_URL),--base_url $(BASE_URL)) $(if $(MODEL),--model $(MODEL))
 
-# what needs no process and little time: before each commit
+# Before each commit: lint, format, types, size, and the tests that are quick and start no process.
 check: .venv
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
@@ -46,7 +46,8 @@ check: .venv
 	$(PYTHON) -m tests.size
 	$(PYTHON) -m pytest -m "not processes and not exhaustive"
 
-# and the rest; the report's page is tested in Chromium, the multi-node launch on Slurm
+# The checks, then all other tests. Chromium shows the report's page, Slurm launches the runs on two
+# nodes.
 test: check
 	@which chromium slurmctld munged > /dev/null \
 		|| { apt-get update && apt-get install -y --no-install-recommends chromium slurm-wlm munge; } > /dev/null 2>&1 \
