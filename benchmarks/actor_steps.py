@@ -102,7 +102,7 @@ def train(
 
 
 def differences(a: Step, b: Step) -> dict[str, float]:
-    """How far apart two steps are.
+    """Measure how far apart two steps are.
 
     The losses are means of terms of both signs and of size 1, so their difference is absolute. That
     of the logprobs is the mean over tokens. That of the gradients' norms is relative.
@@ -185,11 +185,12 @@ def make_step() -> Step:
 
 
 def stop_actor() -> None:
+    """Free what the actor holds."""
     _actor.destroy()
     torch.distributed.destroy_process_group()
 
 
 def now() -> float:
-    """The time in seconds when the device has finished all its work."""
+    """Wait until the device has finished its work, and return the time in seconds."""
     current_platform.synchronize()
     return time.perf_counter()

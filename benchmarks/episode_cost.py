@@ -32,20 +32,21 @@ class ScriptedEpisode:
 
 
 def some_task_ids(domain: str, number: int) -> list[str]:
-    """The ids of so many base tasks, evenly spaced."""
+    """Return the ids of `number` base tasks, evenly spaced."""
     task_ids = environment.task_splits(domain)["base"]
     return task_ids[:: max(1, len(task_ids) // number)][:number]
 
 
 def expected_episode(domain: str, task_id: str) -> ScriptedEpisode:
-    """An episode in which agent and user do what the task expects of them."""
+    """Make an episode in which agent and user do what the task expects of them."""
     return ScriptedEpisode(task_id, *ground_truth(environment.find_task(domain, task_id)))
 
 
 def cpu(domain: str, way: str, task_ids: list[str]) -> list[float]:
-    """CPU ms of each episode, played one after the other in the way "tau2" or "ours".
+    """Measure the CPU ms of each episode, in the way "tau2" or "ours".
 
-    It counts all that the workflow does, in all its threads.
+    The episodes are played one after the other. The time is that of the whole workflow, in all its
+    threads.
     """
     episodes = [expected_episode(domain, task_id) for task_id in task_ids]
     with stock_tau2() if way == "tau2" else nullcontext():
@@ -53,9 +54,9 @@ def cpu(domain: str, way: str, task_ids: list[str]) -> list[float]:
 
 
 def cpu_per_turn(turns: int) -> float:
-    """CPU ms per turn of an agent that has so many; every other turn is a tool call.
+    """Measure the CPU ms per turn of an episode in which the agent has `turns` turns.
 
-    It counts the evaluation, too.
+    Every other turn is a tool call. The time includes the evaluation.
     """
     user_ids = list(airline_database()["users"])[: turns // 2]
     agent_says = []
@@ -72,7 +73,7 @@ def cpu_per_turn(turns: int) -> float:
 
 
 def cpu_of_copies(copies: int) -> float:
-    """CPU ms per airline episode when the database holds so many copies of everything."""
+    """Measure the CPU ms per airline episode with a database of `copies` copies."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "db.json")
         path.write_text(json.dumps(copied_airline(copies)))
@@ -86,9 +87,9 @@ def airline_database() -> dict[str, dict]:
 
 
 def copied_airline(copies: int) -> dict[str, dict]:
-    """Airline's database with so many copies of its flights, users and reservations.
+    """Make airline's database with `copies` copies of its flights, users and reservations.
 
-    Each copy has keys and airports of its own. So all tools return what they do on one copy.
+    Each copy has keys and airports of its own, so that all tools return what they do on one copy.
     """
     database = airline_database()
     airports = set()
@@ -109,7 +110,7 @@ def copied_airline(copies: int) -> dict[str, dict]:
 def _cpu_ms(
     domain: str, episodes: list[ScriptedEpisode], db_path: str | None = None
 ) -> list[float]:
-    """CPU ms of each of the episodes, after a first one to warm up."""
+    """Measure the CPU ms of each of the episodes, after a first one to warm up."""
     with tempfile.TemporaryDirectory() as folder:
         return run_timed(_play_one_by_one(domain, episodes, db_path, folder))
 
@@ -139,7 +140,7 @@ def _parsed(completions: list[dict]) -> list[ChatCompletion]:
 
 
 def _replay(completions: list[ChatCompletion]) -> llm.CallLLM:
-    """An LLM that says these completions in turn; unlike tests.scripted's, it parses nothing."""
+    """Make an LLM that says these completions in turn, without the cost of parsing them."""
     queue = iter(completions)
 
     async def call(*_: Any, **__: Any) -> ChatCompletion:

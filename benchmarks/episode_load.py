@@ -82,7 +82,7 @@ async def _measure_load(
 
 
 def _call_count(domain: str, task_id: str) -> int:
-    """How many LLM calls an episode of the task makes."""
+    """Count the LLM calls of an episode of the task."""
     episode = expected_episode(domain, task_id)
     return len(episode.agent) + len(episode.user)
 
@@ -140,7 +140,7 @@ async def _measure_bare(
 
 
 async def _record_calls(domain: str, server: str) -> list[RecordedCall]:
-    """The calls of 25 episodes."""
+    """Record the calls of 25 episodes."""
     calls: list[RecordedCall] = []
     complete = llm.complete
 
@@ -169,7 +169,7 @@ async def _record_calls(domain: str, server: str) -> list[RecordedCall]:
 async def _make_clients(
     calls: list[RecordedCall], our_client: bool
 ) -> dict[tuple[str, str], AsyncOpenAI]:
-    """The clients by base URL and API key; all of a server share their connections."""
+    """Make the clients by base URL and API key; all of a server share their connections."""
     bare_client = AsyncOpenAI(api_key="none", max_retries=0)
     clients = {}
     for url, key in {(call.base_url, call.api_key) for call in calls}:

@@ -7,7 +7,7 @@ from benchmarks.episode_load import AREAL_CONCURRENCY, CONCURRENCY, TAU2_CONCURR
 
 
 def format_results(results: dict[str, Any]) -> str:
-    """The results in short: one column for each domain, then the sizes that were tried.
+    """Format the results: one column for each domain, then the sizes that were tried.
 
     Where a cell compares two numbers, tau2's way comes first, then ours.
     """
@@ -27,7 +27,7 @@ def _sizes(name: str, by_size: dict[int, float]) -> str:
 
 
 def _column(measured: dict[str, Any]) -> dict[str, str]:
-    """The cells of a domain by the names of their rows."""
+    """Format the cells of a domain, by the names of their rows."""
     tau2 = measured["tau2"]
     ours_at_most = measured["ours"][max(CONCURRENCY)]
     before = statistics.median(measured["cpu_ms"]["tau2"])

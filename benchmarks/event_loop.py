@@ -90,9 +90,9 @@ def measured_stalls() -> Generator[Stalls]:
 
 
 def _callback_name(callback: Callable) -> str:
-    """The name of a callback; of a task's callback, the name of its coroutine.
+    """Name a callback; the name of a task's callback is that of its coroutine.
 
-    It asks no object for its `repr`, because that of aiohttp's responses ruins them.
+    No object is asked for its `repr`, because that of aiohttp's responses ruins them.
     """
     owner = getattr(callback, "__self__", None)
     named = owner.get_coro() if isinstance(owner, asyncio.Task) else callback

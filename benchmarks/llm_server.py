@@ -66,7 +66,7 @@ class Scripts:
         self.users[label] = [_response(completion) for completion in user]
 
     def answer(self, head: bytes, body: bytes) -> bytes:
-        """The response to a request of this head and body."""
+        """Return the response to a request with this head and body."""
         own_turns = len(OWN_TURN.findall(body))
         if not head.startswith(b"POST /user/"):
             # tau2 itself greets the user, in the agent's name
@@ -96,7 +96,7 @@ class ScriptedConnection(asyncio.Protocol):
 
 
 def _first(pattern: re.Pattern[bytes], data: bytes) -> str:
-    """The group of the first match."""
+    """Return the group of the first match."""
     match = pattern.search(data)
     if match is None:
         raise ValueError(f"a request without {pattern.pattern!r}")

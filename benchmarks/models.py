@@ -29,7 +29,7 @@ QWEN3_WORDS = (
 
 
 def _published_qwen3(hidden_size: int, intermediate_size: int) -> Qwen3Config:
-    """What the published Qwen3 models of less than 4 billion parameters have in common."""
+    """Make the config of a published Qwen3 model with less than 4 billion parameters."""
     return Qwen3Config(
         tie_word_embeddings=True,
         head_dim=128,

@@ -101,14 +101,14 @@ async def play(workflow: OpenAIProxyWorkflow, task: Task) -> list[Sample]:
 
 
 def solved(group: Group) -> int:
-    """How many episodes of the group got a reward."""
+    """Count the episodes of the group that got a reward."""
     return sum(episode[-1]["rewards"].item() > 0 for episode in group)
 
 
 def tasks_that_change_the_database() -> list[Task]:
-    """The training tasks that expect a change of the database.
+    """Return the training tasks that expect changes of the database.
 
-    An episode fails them by leaving out such a change.
+    An episode that leaves out such a change fails.
     """
     tasks = [environment.find_task(DOMAIN, row["task_id"]) for row in task_rows(DOMAIN, TASKS)]
     return [task for task in tasks if any(changes(name) for name, _ in expected_calls(task))]
@@ -121,7 +121,7 @@ def expected_calls(task: Task) -> list[Call]:
 
 
 def changes(tool: str) -> bool:
-    """Whether the tool changes the database."""
+    """Return whether the tool changes the database."""
     toolkit = environment.make_environment(DOMAIN).tools
     assert toolkit is not None
     return toolkit.tool_type(tool) is ToolType.WRITE
@@ -164,7 +164,10 @@ def conversation(
 
 
 def made_calls(task: Task, succeed: bool, rng: random.Random) -> list[Call]:
-    """The expected calls; perhaps a needless one more; without `succeed`, one change less."""
+    """Return the expected calls, perhaps with a needless one.
+
+    Without `succeed`, a call that changes the database is missing.
+    """
     calls = expected_calls(task)
     if not succeed:
         calls.remove(rng.choice([call for call in calls if changes(call[0])]))
@@ -174,7 +177,7 @@ def made_calls(task: Task, succeed: bool, rng: random.Random) -> list[Call]:
 
 
 def thoughts(sentences: list[str], count: int, rng: random.Random) -> str:
-    """`count` words of sentences in random order."""
+    """Return `count` words of sentences in random order."""
     words: list[str] = []
     while len(words) <= count:
         words += rng.choice(sentences).split()

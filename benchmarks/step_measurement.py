@@ -111,7 +111,7 @@ def load(config_file: Path, overrides: list[str]) -> Tau2PPOConfig:
 
 
 def microbatch_limit(actor: PPOActorConfig) -> int:
-    """The most tokens of a microbatch, which tree training makes the most tokens of a trie.
+    """Return the most tokens that a microbatch, or in tree training a trie, may have.
 
     Raises:
         ConfigError: there is no limit.
@@ -123,7 +123,7 @@ def microbatch_limit(actor: PPOActorConfig) -> int:
 
 
 def count_tokens(task_ids: list[str], groups: list[Group], limit: int) -> dict:
-    """The tokens of each group, and of all together, before and after packing."""
+    """Count the tokens of each group, and of all together, before and after packing."""
     rows = []
     for task_id, group in zip(task_ids, groups, strict=True):
         counts = sharing(samples(group), limit)
@@ -155,5 +155,5 @@ def check_trainable(batches: list[Batch], model: PretrainedConfig, actor: PPOAct
 
 
 def as_json(step: Step) -> dict:
-    """The step without its many logprobs."""
+    """Return the step as JSON, without its many logprobs."""
     return {**asdict(step), "logprobs": None}

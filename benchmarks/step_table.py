@@ -8,7 +8,7 @@ PHASES = ("logprob_seconds", "advantage_seconds", "update_seconds")
 
 
 def format_result(result: dict) -> str:
-    """The tables of a result of `measure`."""
+    """Format a result of `measure`."""
     plain, tree = (step_seconds(result["steps"][way]) for way in ("plain", "tree"))
     verdict = "equal" if result["equal"] else "NOT EQUAL"
     differences = ", ".join(
@@ -26,7 +26,7 @@ def format_result(result: dict) -> str:
 
 
 def tries_table(result: dict) -> list[str]:
-    """One line for each group, and one for all."""
+    """Format one line for each group, and one for all."""
     groups = result["groups"]
     total = {
         "task": "all",
@@ -50,7 +50,7 @@ def tries_table(result: dict) -> list[str]:
 
 
 def steps_table(result: dict) -> list[str]:
-    """One line for each way to pack; times are medians of the steps."""
+    """Format one line for each way to pack; times are medians of the steps."""
     trained = result["trained"]
     lines = [
         f"steps of {result['model']}, {result['dtype']}, {result['device']}, "
@@ -78,5 +78,5 @@ def median(steps: list[dict], name: str) -> float:
 
 
 def step_seconds(steps: list[dict]) -> float:
-    """The median length of a step in seconds."""
+    """Return the median duration of a step in seconds."""
     return statistics.median(sum(step[phase] for phase in PHASES) for step in steps)

@@ -47,5 +47,5 @@ def _construct_environment(domain: str, solo_mode: bool, *_: object) -> Environm
 
 
 def _domain_itself(domain: str, *_: object) -> str:
-    """The name by which tau2's evaluator finds tau2's own environment."""
+    """Return the name by which tau2's evaluator finds tau2's own environment."""
     return domain

@@ -18,7 +18,7 @@ Batch = dict[str, torch.Tensor]
 
 
 def samples(group: Group) -> list[Sample]:
-    """All turns of a group."""
+    """Return all turns of a group."""
     return list(chain.from_iterable(group))
 
 

@@ -114,7 +114,7 @@ def turns(domain: str, solo_mode: bool) -> st.SearchStrategy[dict]:
 
 
 def agent(completions: list[dict]):
-    """An LLM that says these completions, then `Hm.`; like openai's client it checks nothing."""
+    """Make an LLM that says these completions, then `Hm.`, unchecked as openai's client does."""
     queue = iter(completions)
 
     async def call(messages, tools, tool_choice, **sampling):
@@ -124,13 +124,13 @@ def agent(completions: list[dict]):
 
 
 async def user(messages, tools, tool_choice, **sampling) -> ChatCompletion:
-    """A user who talks on until the agent has done all that is expected."""
+    """Talk on, as a user, until the agent has done all that is expected."""
     done = str(messages[-1]["content"]).startswith("All done.")
     return ChatCompletion.model_validate(say("###STOP###" if done else "Go on."))
 
 
 def essence(info: Tau2RunInfo) -> tuple:
-    """What two runs of the same episode must have in common."""
+    """Return what two runs of the same episode must have in common."""
     messages = [(message.role, message.content) for message in info.simulation.messages]
     return info.reward, list(info.rewards.values()), messages
 
@@ -150,7 +150,7 @@ def test_no_turn_harms_more_than_its_own_episode(domain, solo_mode, capsys):
     turns_by_end = Counter()
 
     async def play(completions: list[dict]) -> tuple[Tau2RunInfo, Tau2RunInfo]:
-        """A wild episode, and an honest one beside it."""
+        """Play a wild episode, and an honest one beside it."""
         return await asyncio.gather(
             workflow.play_with(agent(completions), data), workflow.play_with(agent(says), data)
         )

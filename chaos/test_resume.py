@@ -58,7 +58,7 @@ def run(fileroot: Path, options: tuple[str, ...], *killed: object) -> None:
 
 @pytest.fixture(scope="module")
 def fileroot(tmp_path_factory) -> Path:
-    """The folder of a run that was killed at each of the moments, and then left alone."""
+    """Return the folder of a run that was killed at each moment, and then left alone."""
     fileroot = tmp_path_factory.mktemp("runs")
     for moment in MOMENTS:
         run(fileroot, EVALUATED, *moment)
@@ -108,7 +108,7 @@ def test_the_optimizer_has_taken_every_step_once(fileroot, tmp_path):
 
 def test_a_finished_run_that_is_started_again_does_nothing(fileroot):
     def made() -> set[Path]:
-        """The episodes, without those that AReaL has begun to play for a step after the last."""
+        """Return the episodes, without those of a step after the last, which AReaL begins."""
         episodes = folder.rglob("generated/**/*.json")
         return {path for path in episodes if path.parts[-3:-1] != ("train", str(STEPS))}
 

@@ -28,7 +28,7 @@ def as_root(*command: str) -> None:
 
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Path]:
-    """The folder of a file system of its own, which has 2 GB."""
+    """Yield the folder of a file system of its own, which has 2 GB."""
     image, folder = tmp_path / "image", tmp_path / "disk"
     folder.mkdir()
     try:

@@ -183,7 +183,7 @@ def config_option(name: str) -> tuple[str, str]:
 
 
 def last_checkpoint(folder: Path, trial: str) -> Path:
-    """The checkpoint that a run wrote last."""
+    """Return the checkpoint that a run wrote last."""
     checkpoints = folder.glob(f"checkpoints/*/learn/{trial}/default/epoch*")
     return max(checkpoints, key=lambda path: path.stat().st_mtime)
 
@@ -263,7 +263,7 @@ def pass_rate_table(runs: list[SeedRun]) -> Iterator[str]:
 
 
 def task_scores(summary: dict) -> np.ndarray:
-    """The pass^1 of each task, in the order of the task ids."""
+    """Return the pass^1 of each task, in the order of the task ids."""
     by_task = summary["by_task"]
     return np.array([by_task[task_id]["pass^1"] for task_id in sorted(by_task)])
 
@@ -274,7 +274,7 @@ def mean_and_interval(values: np.ndarray) -> str:
 
 
 def validation_line(run: SeedRun) -> str:
-    """The rewards of the validations during reinforcement learning, as one line."""
+    """Format the rewards of the validations during reinforcement learning as one line."""
     scores = [reward for _, reward in rewards_by_step(run.statistics_file, "eval-rollout")]
     shown = " ".join(f"{score:.2f}" for score in scores)
     return (

@@ -175,7 +175,7 @@ def _list(fractions: list[float]) -> str:
 
 
 def _are_close(solved: list[float], aim: list[float]) -> bool:
-    """Whether all tasks are within `TOLERANCE`."""
+    """Return whether the fractions of every task are within `TOLERANCE`."""
     return all(abs(a - b) <= TOLERANCE for a, b in zip(solved, aim, strict=True))
 
 
@@ -201,14 +201,14 @@ def demonstrations(tasks: list[Task]) -> tuple[list[Turn], list[float]]:
 
 
 def _expected_calls(task: Task) -> tuple[str, ...]:
-    """The actions that the task expects, as text of the model."""
+    """Write the actions that the task expects as texts of the model."""
     criteria = task.evaluation_criteria
     actions = (criteria.actions if criteria else None) or []
     return tuple(_call(action.name, action.arguments) for action in actions)
 
 
 def _demonstrator(script: tuple[str, ...], turns: list[Turn]) -> CallLLM:
-    """An agent that says the texts of `script` in turn, and adds each turn to `turns`."""
+    """Make an agent that says the texts of `script` in turn, and adds each turn to `turns`."""
 
     async def say(
         messages: list[dict], tools: list[dict], tool_choice: str | None
@@ -252,7 +252,7 @@ def _batches(examples: list[T], rng: random.Random) -> Iterator[list[T]]:
 
 
 def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
-    """The shape of a model of about a million parameters."""
+    """Return the shape of a model of about a million parameters."""
     return Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=128,
@@ -271,7 +271,7 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
 
 
 def _call(name: str, arguments: dict) -> str:
-    """A tool call as text of the model."""
+    """Write a tool call as text of the model."""
     return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
 
 
@@ -283,7 +283,7 @@ def _tokenize(tokenizer: PreTrainedTokenizerFast, turn: Turn) -> Example:
 
 
 def _loss(model: Qwen3ForCausalLM, batch: list[Example], padding: int) -> torch.Tensor:
-    """The mean negative log-likelihood of the answers' tokens, in nats."""
+    """Return the mean negative log-likelihood of the answers' tokens, in nats."""
     length = max(len(prompt) + len(answer) for prompt, answer in batch)
     tokens = torch.full((len(batch), length), padding)
     labels = torch.full((len(batch), length), -100)
