@@ -18,6 +18,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from examples.tau2.training.areal.rollouts import continue_group_numbers, is_group_under_way
 from examples.tau2.training.areal.schedulers import failed_worker, wait_for_forked_workers
 from examples.tau2.training.areal.trainers import (
+    AnyTrainer,
     PatchedPPOTrainer,
     PatchedSFTTrainer,
     replace_classes_of_trainers,
@@ -39,25 +40,20 @@ ADMIN_API_KEY = "TAU2_PROXY_ADMIN_API_KEY"
 START_TIMEOUT = 600.0
 
 
-class Tau2SFTTrainer(PatchedSFTTrainer):
-    """`SFTTrainer` whose runs are resumed exactly, and end when a worker is lost."""
+class EndsWhenStuck(AnyTrainer):
+    """A mixin for the patched trainers: a run that cannot go on ends, and its batches resume."""
 
-    def __init__(
-        self, config: Tau2SFTConfig, train_dataset: Rows, valid_dataset: Rows | None = None
-    ):
-        replace_classes_of_trainers(Checkpoints)
-        # AReaL calls every data set a Dataset
-        train, valid = cast(Dataset, train_dataset), cast("Dataset | None", valid_dataset)
-        super().__init__(config, train, valid)
+    # what makes AReaL's batch of the rows of a data set
+    collate: Callable[[list[Any]], Any] = staticmethod(list)
 
-    def train(self) -> None:
-        """Train to the end of the run.
+    def train(self, *args: Any, **kwargs: Any) -> None:
+        """Train to the end of the run, with the arguments of AReaL's `train`.
 
         Raises:
-            RuntimeError: a worker is lost, for which AReaL would wait forever.
+            RuntimeError: the training cannot go on, where AReaL would wait, or play, forever.
         """
         with watchdog(self.why_stuck):
-            super().train()
+            super().train(*args, **kwargs)
 
     def close(self) -> None:
         """End the workers, but not if one is lost: AReaL would wait for it.
@@ -71,10 +67,20 @@ class Tau2SFTTrainer(PatchedSFTTrainer):
 
     def why_stuck(self) -> str | None:
         """Return a sentence on why the training cannot go on; None if it can."""
-        return lost_worker(self.scheduler)
+        if isinstance(self.scheduler, SlurmWorkers):
+            return self.scheduler.lost_job()
+        failed = failed_worker(self.scheduler)
+        if failed is None:
+            return None
+        return f"worker {failed.worker_id} has ended with exit code {failed.exit_code}"
 
     def make_scheduler(self) -> Scheduler:
-        return scheduler_for(self.config)
+        is_slurm = self.config.scheduler.type == "slurm"
+        scheduler = (
+            SlurmWorkers(self.config) if is_slurm else LocalScheduler(exp_config=self.config)
+        )
+        wait_for_forked_workers(scheduler, START_TIMEOUT)
+        return scheduler
 
     def make_data_loader(
         self,
@@ -85,12 +91,33 @@ class Tau2SFTTrainer(PatchedSFTTrainer):
     ) -> StatefulDataLoader:
         if not isinstance(dataset_config, TrainDatasetConfig):
             return super().make_data_loader(dataset, dataset_config, rank, world_size)
-        loader = resumable_loader(dataset, dataset_config, world_size, self.config.seed)
-        loader.collate = collate_samples_to_list
-        return as_areals(loader)
+        self.task_loader = ResumableDataLoader(
+            dataset,
+            dataset_config.batch_size // world_size,
+            dataset_config.shuffle,
+            dataset_config.drop_last,
+            self.config.seed,
+            self.collate,
+        )
+        # AReaL uses what both classes have in common
+        return cast(StatefulDataLoader, self.task_loader)
 
 
-class Tau2PPOTrainer(PatchedPPOTrainer):
+class Tau2SFTTrainer(EndsWhenStuck, PatchedSFTTrainer):
+    """`SFTTrainer` whose runs are resumed exactly, and end when a worker is lost."""
+
+    collate = staticmethod(collate_samples_to_list)
+
+    def __init__(
+        self, config: Tau2SFTConfig, train_dataset: Rows, valid_dataset: Rows | None = None
+    ):
+        replace_classes_of_trainers(Checkpoints)
+        # AReaL calls every data set a Dataset
+        train, valid = cast(Dataset, train_dataset), cast("Dataset | None", valid_dataset)
+        super().__init__(config, train, valid)
+
+
+class Tau2PPOTrainer(EndsWhenStuck, PatchedPPOTrainer):
     """`PPOTrainer` whose runs are resumed exactly, and end when they hang.
 
     AReaL's proxy listens on the network, and its admin key is a published constant. Here the key
@@ -118,31 +145,12 @@ class Tau2PPOTrainer(PatchedPPOTrainer):
         if recovery_is_on(self.config.recover):
             forget_later_episodes(generated, self.first_step, self.task_loader.under_way)
 
-    def train(self, *args: Any, **kwargs: Any) -> None:
-        """Train to the end of the run, with the arguments of `PPOTrainer.train`.
-
-        Raises:
-            RuntimeError: the training cannot go on, where AReaL would wait, or play, forever.
-        """
-        with watchdog(self.why_stuck):
-            super().train(*args, **kwargs)
-
-    def close(self) -> None:
-        """End the workers, but not if one is lost: AReaL would wait for it.
-
-        The supervisor ends them then.
-        """
-        if is_stuck(self.why_stuck):
-            self.stats_logger.close()
-        else:
-            super().close()
-
     def why_stuck(self) -> str | None:
         """Return a sentence on why the training cannot go on; None if it can."""
         # the servers are asked first: the worker or job that the scheduler has lost by then
         # explains why a server has ended
         ended = self.server_watch.ended_server(self.servers())
-        return lost_worker(self.scheduler) or ended or self.rejected_groups()
+        return super().why_stuck() or ended or self.rejected_groups()
 
     def servers(self) -> dict[str, str]:
         """Return what each server of the run is, by its address."""
@@ -162,56 +170,10 @@ class Tau2PPOTrainer(PatchedPPOTrainer):
         counts = manager.get_stats()
         return self.group_watch.all_rejected(counts.accepted, counts.rejected)
 
-    def make_scheduler(self) -> Scheduler:
-        return scheduler_for(self.config)
-
-    def make_data_loader(
-        self,
-        dataset: Dataset,
-        dataset_config: TrainDatasetConfig | ValidDatasetConfig,
-        rank: int,
-        world_size: int,
-    ) -> StatefulDataLoader:
-        if not isinstance(dataset_config, TrainDatasetConfig):
-            return super().make_data_loader(dataset, dataset_config, rank, world_size)
-        self.task_loader = resumable_loader(dataset, dataset_config, world_size, self.config.seed)
-        return as_areals(self.task_loader)
-
     def rollout_config(self, config: InferenceEngineConfig) -> InferenceEngineConfig:
         config = deepcopy(config)
         config.agent.admin_api_key = self.admin_api_key
         return config
-
-
-def scheduler_for(config: Tau2PPOConfig | Tau2SFTConfig) -> Scheduler:
-    """Return what starts the workers of a run: on Slurm, or on this machine."""
-    is_slurm = config.scheduler.type == "slurm"
-    scheduler = SlurmWorkers(config) if is_slurm else LocalScheduler(exp_config=config)
-    wait_for_forked_workers(scheduler, START_TIMEOUT)
-    return scheduler
-
-
-def resumable_loader(
-    dataset: Dataset, config: TrainDatasetConfig, world_size: int, seed: int
-) -> ResumableDataLoader:
-    """Return the batches of a data set for training."""
-    batch_size = config.batch_size // world_size
-    return ResumableDataLoader(dataset, batch_size, config.shuffle, config.drop_last, seed)
-
-
-def as_areals(loader: ResumableDataLoader) -> StatefulDataLoader:
-    """Return the loader as AReaL calls its type: AReaL uses what both classes have in common."""
-    return cast(StatefulDataLoader, loader)
-
-
-def lost_worker(scheduler: Scheduler | None) -> str | None:
-    """Return a sentence on a worker, or on Slurm a job, that has ended; None if all run."""
-    if isinstance(scheduler, SlurmWorkers):
-        return scheduler.lost_job()
-    failed = failed_worker(scheduler)
-    if failed is None:
-        return None
-    return f"worker {failed.worker_id} has ended with exit code {failed.exit_code}"
 
 
 def is_stuck(why_stuck: Callable[[], str | None]) -> bool:

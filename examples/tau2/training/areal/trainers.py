@@ -1,5 +1,7 @@
 """AReaL's trainers without their faults, and with public names for what a subclass may replace."""
 
+from typing import TYPE_CHECKING
+
 import areal.trainer.rl_trainer
 import areal.trainer.sft_trainer
 from areal import PPOTrainer, SFTTrainer
@@ -23,6 +25,9 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from examples.tau2.training.engines import subclass_of
 from examples.tau2.training.engines.rollout import RemoteSGLangEngine, RemotevLLMEngine
 
+# Both trainers have the methods that a mixin calls, but AReaL gives them no base class.
+AnyTrainer = SFTTrainer if TYPE_CHECKING else object
+
 
 def replace_classes_of_trainers(recover_handler: type[RecoverHandler]) -> None:
     """Have AReaL's trainers use this handler of checkpoints, and the rollout engines of `engines`.
@@ -36,16 +41,24 @@ def replace_classes_of_trainers(recover_handler: type[RecoverHandler]) -> None:
     areal.trainer.rl_trainer.RemotevLLMEngine = RemotevLLMEngine
 
 
-class PatchedSFTTrainer(SFTTrainer):
-    """`SFTTrainer` that resumes a run exactly.
+class ResumesExactly(AnyTrainer):
+    """A mixin for AReaL's trainers: a run that is started again does not lose or repeat anything.
 
     `first_step` is the number of steps that earlier processes of the run have done.
     """
 
-    def __init__(self, config: SFTConfig, train_dataset: Dataset, valid_dataset: Dataset | None):
+    def __init__(
+        self,
+        config: PPOConfig | SFTConfig,
+        train_dataset: Dataset,
+        valid_dataset: Dataset | None,
+    ):
         super().__init__(config, train_dataset, valid_dataset)
-        self.first_step = _steps_done(self.recover_info)
-        _resume_learning_rate(self.actor, self.first_step)
+        recovered: RecoverInfo | None = self.recover_info
+        self.first_step = recovered.last_step_info.global_step + 1 if recovered else 0
+        # the schedule of the learning rate is in no checkpoint
+        for _ in range(self.first_step):
+            self.actor.step_lr_scheduler()
 
     def make_scheduler(self) -> Scheduler:
         """Return what starts the workers of the run. A subclass may override this."""
@@ -72,9 +85,6 @@ class PatchedSFTTrainer(SFTTrainer):
         world_size: int,
     ) -> StatefulDataLoader:
         return self.make_data_loader(dataset, dataset_config, rank, world_size)
-
-    def _create_actor(self, actor_config: TrainEngineConfig):
-        return _with_own_engine(super()._create_actor(actor_config))
 
     def _save_recover_checkpoint(self, epoch: int, epoch_step: int, global_step: int) -> None:
         """Save nothing yet: the step has no evaluation and no statistics."""
@@ -85,30 +95,15 @@ class PatchedSFTTrainer(SFTTrainer):
         super()._save_recover_checkpoint(epoch, epoch_step, global_step)
 
 
-class PatchedPPOTrainer(PPOTrainer):
-    """`PPOTrainer` that resumes a run exactly.
+class PatchedSFTTrainer(ResumesExactly, SFTTrainer):
+    """`SFTTrainer` without the faults that the table in `areal` lists."""
 
-    `first_step` is the number of steps that earlier processes of the run have done.
-    """
+    def _create_actor(self, actor_config: TrainEngineConfig):
+        return _with_own_engine(super()._create_actor(actor_config))
 
-    def __init__(self, config: PPOConfig, train_dataset: Dataset, valid_dataset: Dataset | None):
-        super().__init__(config, train_dataset, valid_dataset)
-        self.first_step = _steps_done(self.recover_info)
-        _resume_learning_rate(self.actor, self.first_step)
 
-    def make_scheduler(self) -> Scheduler:
-        """Return what starts the workers of the run. A subclass may override this."""
-        return super()._init_scheduler()
-
-    def make_data_loader(
-        self,
-        dataset: Dataset,
-        dataset_config: TrainDatasetConfig | ValidDatasetConfig,
-        rank: int,
-        world_size: int,
-    ) -> StatefulDataLoader:
-        """Return the batches of a data set. A subclass may override this."""
-        return super()._create_dataloader(dataset, dataset_config, rank, world_size)
+class PatchedPPOTrainer(ResumesExactly, PPOTrainer):
+    """`PPOTrainer` without the faults that the table in `areal` lists."""
 
     def rollout_config(self, config: InferenceEngineConfig) -> InferenceEngineConfig:
         """Return the config of the rollout engines. A subclass may override this."""
@@ -118,18 +113,6 @@ class PatchedPPOTrainer(PPOTrainer):
         """Return the controllers of the rollout workers: for training, and for evaluation."""
         rollouts = (self.rollout, self.eval_rollout)
         return [rollout for rollout in rollouts if isinstance(rollout, RolloutController)]
-
-    def _init_scheduler(self) -> Scheduler:
-        return self.make_scheduler()
-
-    def _create_dataloader(
-        self,
-        dataset: Dataset,
-        dataset_config: TrainDatasetConfig | ValidDatasetConfig,
-        rank: int,
-        world_size: int,
-    ) -> StatefulDataLoader:
-        return self.make_data_loader(dataset, dataset_config, rank, world_size)
 
     def _init_rollout(
         self,
@@ -155,24 +138,6 @@ class PatchedPPOTrainer(PPOTrainer):
         if self.first_step:
             for controller in self.controllers():
                 controller.set_version(self.first_step)
-
-    def _save_recover_checkpoint(self, epoch: int, epoch_step: int, global_step: int) -> None:
-        """Save nothing yet: the step has no evaluation and no statistics."""
-
-    def _export_and_commit_stats(self, epoch: int, epoch_step: int, global_step: int) -> None:
-        """Write the statistics of a step, and then its checkpoint."""
-        super()._export_and_commit_stats(epoch, epoch_step, global_step)
-        super()._save_recover_checkpoint(epoch, epoch_step, global_step)
-
-
-def _steps_done(recovered: RecoverInfo | None) -> int:
-    return recovered.last_step_info.global_step + 1 if recovered else 0
-
-
-def _resume_learning_rate(actor, steps: int) -> None:
-    """Advance the schedule of the learning rate, which is in no checkpoint, by these steps."""
-    for _ in range(steps):
-        actor.step_lr_scheduler()
 
 
 def _with_own_engine(controller):
