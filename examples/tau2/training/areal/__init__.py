@@ -23,11 +23,11 @@ the run anew                              |                                  |
 A resumed run repeats the order of the    | recovery.ResumableDataLoader,    | 1.0.4, main;
 first epoch, forgets the groups under     | rollouts.continue_group_numbers, | none found
 way, and numbers new ones from 0          | rollouts.is_group_under_way      |
-A resumed run starts the schedule of the  | trainers.ResumesExactly         | 1.0.4, main;
+A resumed run starts the schedule of the  | trainers.ResumesExactly          | 1.0.4, main;
 learning rate anew                        |                                  | none found
-A checkpoint is saved before the step is  | trainers.ResumesExactly         | 1.0.4, main;
+A checkpoint is saved before the step is  | trainers.ResumesExactly          | 1.0.4, main;
 evaluated and its statistics are written  |                                  | none found
-Proxies of a resumed run begin with       | trainers.ResumesExactly         | 1.0.4, main;
+Proxies of a resumed run begin with       | trainers.PatchedPPOTrainer       | 1.0.4, main;
 version 0 of the weights                  |                                  | none found
 The proxy's key stands in the config,     | trainer.Tau2PPOTrainer           | 1.0.4; see also
 which is saved; its default is published  |                                  | #1323
