@@ -38,13 +38,14 @@ learn: .venv
 aenv-demo: .venv
 	$(PYTHON) -m aenv.examples.tau2_rl.demo $(if $(BASE_URL),--base_url $(BASE_URL)) $(if $(MODEL),--model $(MODEL))
 
-# Before each commit: lint, format, types, size, and the tests that are quick and start no process.
+# Before each commit: lint, format, types, size, and the tests that are quick and start no process,
+# on two cores.
 check: .venv
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m pyrefly check
 	$(PYTHON) -m tests.size
-	$(PYTHON) -m pytest -m "not processes and not exhaustive"
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not processes and not exhaustive"
 
 # The checks, then all other tests. Chromium shows the report's page, Slurm launches the runs on two
 # nodes.

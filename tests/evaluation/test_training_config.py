@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from examples.tau2.evaluation.training_config import load_yaml, read_training_config
@@ -33,6 +34,8 @@ def write(folder: Path, **texts: str) -> Path:
 
 
 def load_with_hydra(path: Path) -> DictConfig:
+    # AReaL, which other tests load configs with, leaves Hydra initialized
+    GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(path.parent), version_base=None):
         return compose(config_name=path.name)
 
