@@ -25,7 +25,7 @@ $(INSTALLED): requirements/cpu.txt $(wildcard examples/tau2/cpu/sgl_kernel/*.tom
 	$(PYTHON) -m uv pip install --compile-bytecode --no-deps -r requirements/cpu.txt ./examples/tau2/cpu/sgl_kernel
 	@touch $@
 
-$(MODEL)/recipe.json: $(INSTALLED) $(wildcard examples/tau2/cpu/*.py examples/tau2/cpu/*.jinja)
+$(MODEL)/recipe.json: $(INSTALLED) $(wildcard examples/tau2/cpu/*.py examples/tau2/cpu/*.jinja) examples/tau2/data/rendering.py
 	$(PYTHON) examples/tau2/cpu/model.py $(MODEL)
 
 demo: .venv model
