@@ -1,10 +1,10 @@
-"""Runs train.py, and kills it at a moment.
+"""Runs train.py, and kills it at a given moment of its training.
 
 `python3 chaos/killed.py <moment> <number> <seconds> <options of train.py>`
 
-The moment is a phase of AReaL's trainer, or `checkpoint`: the weights are written, the rest is not.
-All processes of the group get SIGKILL so many seconds after the moment has begun for the
-`number`th time.
+The moment is a phase of AReaL's trainer, or `checkpoint`, when the weights of a checkpoint are
+written and the rest is not. When the moment has begun `number` times and `seconds` have passed, all
+processes of the group get SIGKILL.
 """
 
 import os
@@ -18,11 +18,11 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from examples.tau2 import train
-from examples.tau2.training.launch import Job, launch
+from examples.tau2.training.launch import PreparedRun, launch
 
 
 class Killer:
-    """Kills the group of this process when it is told of the moment for the last time needed."""
+    """Kills the group of this process `seconds` after the moment has begun `number` times."""
 
     def __init__(self, moment: str, number: int, seconds: float):
         self.moment = moment
@@ -30,6 +30,7 @@ class Killer:
         self.seconds = seconds
 
     def begins(self, moment: str) -> None:
+        """Take note that a moment begins."""
         if moment != self.moment:
             return
         self.left -= 1
@@ -43,11 +44,11 @@ class Killer:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def prepare(argv: list[str]) -> Job:
-    job = train.prepare(argv)
+def prepare(argv: list[str]) -> PreparedRun:
+    prepared = train.prepare(argv)
     moment, number, seconds = sys.argv[1:4]
     tell_of_moments(Killer(moment, int(number), float(seconds)))
-    return job
+    return prepared
 
 
 def tell_of_moments(killer: Killer) -> None:

@@ -8,7 +8,7 @@ import pytest
 from examples.tau2 import expert
 from examples.tau2.cpu.tokenizer import train_tokenizer
 from examples.tau2.sft import prepare
-from examples.tau2.training.launch import ConfigError, Job
+from examples.tau2.training.launch import ConfigError, PreparedRun
 
 CPU = "examples/tau2/config_sft_cpu.yaml"
 
@@ -30,10 +30,10 @@ def turns(tmp_path) -> Path:
 
 
 @pytest.fixture
-def prepare_cpu(model_folder, turns, tmp_path) -> Callable[..., Job]:
+def prepare_cpu(model_folder, turns, tmp_path) -> Callable[..., PreparedRun]:
     """`prepare_cpu(*overrides)`: what `prepare` makes of the config for CPUs."""
 
-    def prepare_with(*overrides: str) -> Job:
+    def prepare_with(*overrides: str) -> PreparedRun:
         options = [
             f"train_dataset.path={turns}",
             f"actor.path={model_folder}",
@@ -47,11 +47,13 @@ def prepare_cpu(model_folder, turns, tmp_path) -> Callable[..., Job]:
 
 
 def test_a_good_config_is_summed_up_and_writes_nothing(prepare_cpu, model_folder, turns, tmp_path):
-    job = prepare_cpu("train_dataset.batch_size=4", f"valid_dataset={{path: {turns}, type: sft}}")
+    prepared = prepare_cpu(
+        "train_dataset.batch_size=4", f"valid_dataset={{path: {turns}, type: sft}}"
+    )
     parts = (str(model_folder), "10 turns", "4 a batch", "archon:d1 on 1 x 0 GPUs", "10 epochs")
     for part in parts:
-        assert part in job.summary
-    assert job.timeout == 1500
+        assert part in prepared.summary
+    assert prepared.timeout == 1500
     assert not (tmp_path / "runs").exists()
 
 

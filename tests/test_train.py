@@ -6,7 +6,7 @@ import pytest
 
 from examples.tau2.train import load_datasets, prepare, workflow_arguments
 from examples.tau2.training.checks.loading import load_config
-from examples.tau2.training.launch import ConfigError, run_job
+from examples.tau2.training.launch import ConfigError, prepare_and_run
 from examples.tau2.utils import Tau2PPOConfig
 from tests.own_tasks import write
 
@@ -24,7 +24,7 @@ def test_bad_rows_of_a_tasks_file_end_the_command_with_status_2(tmp_path, capfd)
     path = write(tmp_path, [b"{"] * 30)
     overrides = [*NAMES, f"cluster.fileroot={tmp_path}", f"train_dataset.path={path}"]
     argv = ["--check", "--config", CPU, *overrides]
-    assert run_job(argv, "", prepare, lambda seconds: None) == 2
+    assert prepare_and_run(argv, "", prepare, lambda seconds: None) == 2
     lines = capfd.readouterr().err.splitlines()
     problems = [line for line in lines if line.startswith("  - train_dataset.path=")]
     assert len(problems) == 21

@@ -3,10 +3,10 @@ r"""Fine-tune a model on turns of solved dialogs, with AReaL's supervised traine
     python3 examples/tau2/sft.py --config examples/tau2/config_sft_cpu.yaml \
         experiment_name=demo trial_name=sft
 
-`train.py` can go on from the model. The prompts are those that AReaL's proxy will make of the same
-conversations; the loss is on what the assistant says. `data/turns.py` describes the format of the
-data, and `expert.py` writes some. `option=value` overrides any field of the config. `--check`
-checks the config and every turn, prints a summary, and launches nothing.
+`train.py` can train the model further. The prompts are those that AReaL's proxy makes of the same
+conversations. The loss is computed on what the assistant says. `data/turns.py` describes the format
+of the data, and `expert.py` writes such data. `option=value` overrides any field of the config.
+`--check` checks the config and every turn, prints a summary, and launches nothing.
 """
 
 import sys
@@ -17,17 +17,17 @@ if __name__ == "__main__":
     # import from the repository's root, here and in AReaL's workers, which inherit this path
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from examples.tau2.training.launch import ConfigError, Job, launch, start_run
+from examples.tau2.training.launch import ConfigError, PreparedRun, launch, start_run
 
 if TYPE_CHECKING:
     from examples.tau2.training.samples import SupervisedData
 
 
-def prepare(argv: list[str]) -> Job:
-    """Check the options, load the data, and return the job that trains on them.
+def prepare(argv: list[str]) -> PreparedRun:
+    """Check the options, load the data, and return the run that trains on them.
 
     Raises:
-        ConfigError: the config or the data have problems; the error tells all of them.
+        ConfigError: the config or the data have problems; the error lists all of them.
     """
     from examples.tau2.training.checks import find_supervised_problems
     from examples.tau2.training.checks.loading import load_config
@@ -48,7 +48,7 @@ def prepare(argv: list[str]) -> Job:
     if problems:
         raise ConfigError(problems)
     summary = summarize_supervised(config, data)
-    return Job(summary, config.run_timeout, lambda: train(argv, data))
+    return PreparedRun(summary, config.run_timeout, lambda: train(argv, data))
 
 
 def train(argv: list[str], data: "SupervisedData") -> None:

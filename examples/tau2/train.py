@@ -15,7 +15,7 @@ if __name__ == "__main__":
     # import from the repository's root, here and in AReaL's workers, which inherit this path
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from examples.tau2.training.launch import ConfigError, Job, launch, start_run
+from examples.tau2.training.launch import ConfigError, PreparedRun, launch, start_run
 
 if TYPE_CHECKING:
     from areal.api.cli_args import GenerationHyperparameters
@@ -29,11 +29,11 @@ GROUP_FILTER = "examples.tau2.training.groups.has_mixed_rewards"
 TRACKER = "examples.tau2.training.tracker.ArealTracker"
 
 
-def prepare(argv: list[str]) -> Job:
-    """Check the options, and return the job that trains with them.
+def prepare(argv: list[str]) -> PreparedRun:
+    """Check the options, and return the run that trains with them.
 
     Raises:
-        ConfigError: the config has problems; the error tells all of them.
+        ConfigError: the config has problems; the error lists all of them.
     """
     from examples.tau2.training.checks import find_problems
     from examples.tau2.training.checks.loading import load_config
@@ -44,7 +44,7 @@ def prepare(argv: list[str]) -> Job:
     problems += find_problems(config)
     if problems:
         raise ConfigError(problems)
-    return Job(summarize(config), config.run_timeout, lambda: train(argv))
+    return PreparedRun(summarize(config), config.run_timeout, lambda: train(argv))
 
 
 def train(argv: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The AReaL that is installed: is it one that was tested, and which of its classes are replaced."""
+"""A run warns of an AReaL that was not tested, and replaces classes of AReaL's trainers."""
 
 import areal
 import areal.trainer.rl_trainer
@@ -10,13 +10,13 @@ import examples.tau2.training.areal as door
 from examples.tau2.training.areal import TESTED_VERSIONS, version_warning
 from examples.tau2.training.areal.trainers import replace_classes_of_trainers
 from examples.tau2.training.engines import rollout
-from examples.tau2.training.launch import Job, run_job
+from examples.tau2.training.launch import PreparedRun, prepare_and_run
 from examples.tau2.training.recovery import Checkpoints
 
 
 def run(options: list[str]) -> int:
-    job = Job("the summary", None, lambda: None)
-    return run_job(options, "the help", lambda _: job, lambda _: None)
+    prepared = PreparedRun("the summary", None, lambda: None)
+    return prepare_and_run(options, "the help", lambda _: prepared, lambda _: None)
 
 
 def test_a_tested_areal_is_not_warned_of(capsys):
@@ -46,7 +46,7 @@ def test_areals_trainers_name_classes_that_only_a_call_replaces(monkeypatch):
     for (module, name), ours in replaced.items():
         areals = getattr(module, name)
         assert areals is not ours and issubclass(ours, areals)
-        # so that it is put back after the test
+        # monkeypatch puts AReaL's class back after the test
         monkeypatch.setattr(module, name, areals)
     replace_classes_of_trainers(Checkpoints)
     for (module, name), ours in replaced.items():

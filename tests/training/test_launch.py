@@ -2,7 +2,12 @@
 
 import pytest
 
-from examples.tau2.training.launch import ConfigError, Job, as_hydra_override, run_job
+from examples.tau2.training.launch import (
+    ConfigError,
+    PreparedRun,
+    as_hydra_override,
+    prepare_and_run,
+)
 
 
 def no_deadline(seconds: float) -> None:
@@ -20,17 +25,17 @@ def test_other_arguments_stay_as_they_are(argument):
 
 
 def test_problems_are_listed_and_nothing_is_launched(capsys):
-    def prepare(argv: list[str]) -> Job:
+    def prepare(argv: list[str]) -> PreparedRun:
         raise ConfigError(["one", "two"])
 
-    assert run_job([], "", prepare, no_deadline) == 2
+    assert prepare_and_run([], "", prepare, no_deadline) == 2
     assert capsys.readouterr().err == "Nothing was launched:\n  - one\n  - two\n"
 
 
-def test_a_job_is_run_with_its_deadline(capsys):
+def test_a_prepared_run_is_run_with_its_deadline(capsys):
     done = []
-    job = Job("the summary", 7.0, lambda: done.append("run"))
-    assert run_job(["a=1"], "", lambda argv: job, done.append) == 0
+    prepared = PreparedRun("the summary", 7.0, lambda: done.append("run"))
+    assert prepare_and_run(["a=1"], "", lambda argv: prepared, done.append) == 0
     assert done == [7.0, "run"]
     assert capsys.readouterr().out == "the summary\n"
 
@@ -38,19 +43,19 @@ def test_a_job_is_run_with_its_deadline(capsys):
 def test_check_prints_the_summary_only(capsys):
     given = []
 
-    def prepare(argv: list[str]) -> Job:
+    def prepare(argv: list[str]) -> PreparedRun:
         given.extend(argv)
-        return Job("the summary", 7.0, lambda: given.append("run"))
+        return PreparedRun("the summary", 7.0, lambda: given.append("run"))
 
-    assert run_job(["--check", "a=1"], "", prepare, no_deadline) == 0
+    assert prepare_and_run(["--check", "a=1"], "", prepare, no_deadline) == 0
     assert given == ["++a=1"]
     assert capsys.readouterr().out == "the summary\n"
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help(option, capsys):
-    def prepare(argv: list[str]) -> Job:
+    def prepare(argv: list[str]) -> PreparedRun:
         raise AssertionError(argv)
 
-    assert run_job([option], "what it does", prepare, no_deadline) == 0
+    assert prepare_and_run([option], "what it does", prepare, no_deadline) == 0
     assert capsys.readouterr().out == "what it does\n"

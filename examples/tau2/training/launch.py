@@ -1,6 +1,7 @@
 """Turns a command line into a run, for `train.py` and `sft.py`.
 
-The config is checked first; the run is then supervised, so that all its processes end with it.
+A supervisor ends all processes of a run with the run. The config is checked before anything is
+launched.
 """
 
 import os
@@ -20,7 +21,7 @@ Config = TypeVar("Config", bound="Tau2PPOConfig | Tau2SFTConfig")
 
 
 class ConfigError(ValueError):
-    """A config that cannot be run; `problems` has one sentence for each thing to mend."""
+    """A config that cannot be run; `problems` has one sentence for each mistake."""
 
     def __init__(self, problems: list[str]):
         super().__init__("\n".join(problems))
@@ -28,10 +29,11 @@ class ConfigError(ValueError):
 
 
 @dataclass
-class Job:
+class PreparedRun:
     """A run whose config has no problems.
 
-    `summary` is printed first; `timeout` is the deadline in seconds, or None; `run` does the work.
+    `summary` is printed before the run. `timeout` is the deadline in seconds, or None. `run` does
+    the work.
     """
 
     summary: str
@@ -39,27 +41,27 @@ class Job:
     run: Callable[[], None]
 
 
-def launch(argv: list[str], doc: str, prepare: Callable[[list[str]], Job]) -> int:
-    """Run the job that `prepare` makes of the options; with `--check`, only print its summary.
+def launch(argv: list[str], doc: str, prepare: Callable[[list[str]], PreparedRun]) -> int:
+    """Run what `prepare` makes of the options; with `--check`, only print its summary.
 
-    `prepare` raises `ConfigError` if it finds problems. The exit status is 0 if the job is done,
+    `prepare` raises `ConfigError` if it finds problems. The exit status is 0 if the run is done,
     2 if nothing was launched because of the config, 124 if the deadline of the run passed, and
-    another number if the run failed. Call it before the process has threads.
+    another number if the run failed. Call this before the process has threads.
     """
     # AReaL starts its workers with a bare `python3`, which must be this Python
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return supervise(lambda set_deadline: run_job(argv, doc, prepare, set_deadline))
+    return supervise(lambda set_deadline: prepare_and_run(argv, doc, prepare, set_deadline))
 
 
-def run_job(
+def prepare_and_run(
     argv: list[str],
     doc: str,
-    prepare: Callable[[list[str]], Job],
+    prepare: Callable[[list[str]], PreparedRun],
     set_deadline: Callable[[float], None],
 ) -> int:
-    """Prepare and run the job in this process, and return the exit status.
+    """Prepare a run and do it in this process; return the exit status.
 
-    `set_deadline` is called with the job's timeout in seconds.
+    `set_deadline` is called with the timeout of the run in seconds.
     """
     if "-h" in argv or "--help" in argv:
         print(doc)
@@ -67,19 +69,19 @@ def run_job(
     quiet_tau2()
     options = [as_hydra_override(argument) for argument in argv if argument != "--check"]
     try:
-        job = prepare(options)
+        prepared = prepare(options)
     except ConfigError as error:
         print("Nothing was launched:", file=sys.stderr)
         for problem in error.problems:
             print(f"  - {problem}", file=sys.stderr)
         return 2
     warn_of_untested_areal()
-    print(job.summary, flush=True)
+    print(prepared.summary, flush=True)
     if "--check" in argv:
         return 0
-    if job.timeout:
-        set_deadline(job.timeout)
-    job.run()
+    if prepared.timeout:
+        set_deadline(prepared.timeout)
+    prepared.run()
     return 0
 
 
