@@ -1,4 +1,4 @@
-"""The data gateway: which instance gets a request, and what is said when none does."""
+"""The data gateway passes a request to its instance, or says why it cannot."""
 
 import httpx
 

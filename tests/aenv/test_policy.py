@@ -1,4 +1,4 @@
-"""Completions of careless servers: what the policy does is scored, whatever form it comes in."""
+"""Incomplete completions of careless servers are repaired, and the episode is scored."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What instances are told, and the SDK's calls in an event loop of their own."""
+"""Instances get the episode's settings; the SDK's calls run in an event loop of their own."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ def test_the_user_llm_of_the_environment_variables_is_asked_and_its_key_shown_to
     aenv_service, monkeypatch, capfd
 ):
     data = {"domain": "mock", "task_id": "create_task_1"}
-    # the first is for `status_and_instances`
+    # the first instance is for `status_and_instances`
     user = LLMServer(in_turn(say("Create it."), say("Create it."), say("###STOP###")))
     monkeypatch.setenv("TAU2_USER_LLM", "openai/simulator")
     monkeypatch.setenv("TAU2_USER_LLM_API_BASE", user.base_url)

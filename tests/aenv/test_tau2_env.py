@@ -53,7 +53,7 @@ async def say_all(episode, completions: list[dict]) -> None:
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("domain, solo_mode", MODES)
 def test_every_base_task_earns_what_it_does_in_tau2_agent_workflow(domain, solo_mode, env):
-    """Once the agent does the expected actions, once nothing."""
+    """Each task is played twice: the agent does the expected actions, or nothing."""
     config = Tau2EnvConfig(domain, solo_mode=solo_mode, user_llm="scripted")
     workflow = Tau2AgentWorkflow(asdict(config))
 

@@ -63,7 +63,7 @@ def test_an_episode_that_says_nothing_about_the_policy_is_rejected(aenv_service)
 
 def test_groups_are_filtered_by_their_rewards(aenv_service):
     def is_accepted(*scripts: list[str]) -> bool:
-        """Whether the filter accepts a group of one episode per script."""
+        """Tell whether the filter accepts a group of one episode per script."""
         for script in scripts:
             with Proxy(in_turn(*script)) as proxy:
                 asyncio.run(play(proxy))

@@ -61,9 +61,9 @@ async def run_agent_return_reward(
         extra_args: further arguments of each chat completion.
 
     Raises:
-        ValueError: the row cannot be played in an instance.
-        AEnvError, OpenAIError, AgentsException, RuntimeError: the episode says nothing about the
-            policy.
+        ValueError: the episode cannot be played in an instance.
+        AEnvError, OpenAIError, AgentsException, RuntimeError: something else than the policy
+            failed, so the episode says nothing about the policy.
     """
     client = await shared_client(base_url, api_key, http_client)
     arguments = {"max_completion_tokens": max_completion_tokens, **extra_args}

@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
 
 
 def solo_rows(number: int) -> list[dict]:
-    """Make rows of the first tasks of telecom that can be played solo."""
+    """Make rows of the first `number` tasks of telecom that can be played solo."""
     rows = []
     for task_id in environment.task_splits("telecom")["base"]:
         if environment.playable_solo(environment.find_task("telecom", task_id)):
@@ -173,7 +173,7 @@ def unique_memory(process: psutil.Process) -> float:
 
 
 def start_own_server(row: dict) -> tuple[float, float]:
-    """Serve an instance by `python -m aenv.main`; return the seconds to start, and its MB."""
+    """Serve an instance by `python -m aenv.main`; return its seconds to start, and its MB."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -206,7 +206,7 @@ def start_own_server(row: dict) -> tuple[float, float]:
 
 
 def answers(url: str) -> bool:
-    """Whether a POST to the URL is answered."""
+    """Tell whether a POST to the URL is answered."""
     request = Request(url, b"{}", {"Content-Type": "application/json"})
     try:
         urlopen(request, timeout=60).close()
@@ -217,7 +217,10 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def scripted_policy() -> Iterator[str]:
-    """Serve an LLM that does what is expected of the task in the API key; yield its URL."""
+    """Serve an LLM that does what the task expects; yield its URL.
+
+    The API key of a request names the task.
+    """
     from benchmarks.llm_server import serve
 
     context = get_context("spawn")

@@ -1,4 +1,4 @@
-"""The policy as a model of the Agents SDK, which accepts what careless servers send."""
+"""The policy as a model of the Agents SDK, which repairs the completions of careless servers."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from examples.tau2.episode.completions import to_utf8
 class Policy(OpenAIChatCompletionsModel):
     """The Agents SDK's model with repaired completions.
 
-    Unrepaired, the Agents SDK would refuse some of them, or take them for empty. tau2 has its own
-    answers to them, so they go to tau2.
+    Without the repair, the Agents SDK would refuse some completions, or take them for empty. tau2
+    has its own answers to such completions, so tau2 must get them.
     """
 
     async def _fetch_response(self, *arguments: Any, **keywords: Any) -> ChatCompletion:

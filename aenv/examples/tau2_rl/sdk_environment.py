@@ -1,4 +1,4 @@
-"""The AEnvironment SDK's environment: what an instance is told, and calls in the background."""
+"""Calls the AEnvironment SDK in the background, and tells an instance which episode to play."""
 
 import asyncio
 import json
@@ -55,7 +55,8 @@ class BackgroundEnvironment(Environment):
         A cancelled call has ended before the next call, e.g. the release, begins.
 
         Raises:
-            AEnvError: the SDK's; where the instance gave a reason, the message is that reason.
+            AEnvError: the service or the instance failed. If the instance gave a reason, the
+                message is that reason.
         """
         running = asyncio.run_coroutine_threadsafe(self._call(call, *arguments), _sdk_loop())
         return await asyncio.wrap_future(running)
@@ -89,7 +90,7 @@ def environment_variables(data: dict[str, Any]) -> dict[str, str]:
     `data` is that of `run_agent_return_reward`. Values that are None are left out.
 
     Raises:
-        ValueError: the row names a tasks file or a database; instances do not get these.
+        ValueError: `data` names a tasks file or a database; instances do not get these.
     """
     for key in ("tasks_file", "db_path"):
         if data.get(key):

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pkgutil import resolve_name
 from typing import Any
 from urllib.request import urlopen
@@ -73,7 +73,7 @@ class RewardFnWorkflow:
         return reward
 
 
-def import_function(path: str) -> Any:
+def import_function(path: str) -> Callable[..., Awaitable[float]]:
     """Import a coroutine function.
 
     Raises:
@@ -89,7 +89,7 @@ def import_function(path: str) -> Any:
 
 
 def check_reward_function(reward_fn_path: str, datasets: Iterable[str] = ()) -> list[str]:
-    """List what would keep every episode from being played, a sentence each.
+    """List the problems that would keep every episode from being played, a sentence each.
 
     `datasets` are the paths of the data sets.
     """

@@ -1,4 +1,4 @@
-"""What the fork server reads in advance, and what the process of an instance does.
+"""Runs the process of an instance, for which the fork server has read tau2's files in advance.
 
 Importing this module takes seconds, because it reads the files of all domains. The fork server
 imports it once. Instances are forked from the fork server and share its memory.
@@ -68,6 +68,7 @@ class _ReportingServer(uvicorn.Server):
 
 
 def _end_with_service() -> None:
+    """Have this process end when the service ends."""
     # if the fork server is killed, so is this process
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # if only the service ends, the fork server lives as long as an instance does
@@ -81,7 +82,7 @@ def _exit_after(service: BaseProcess) -> None:
 
 
 def _set_variables(variables: dict[str, str]) -> None:
-    """Set the episode's variables; those of the service itself are not meant for any episode."""
+    """Set the episode's variables, and remove those of the service, which are for no episode."""
     for name in (*VARIABLES.values(), "TAU2_TASK_ID", "TAU2_USER_LLM_API_KEY"):
         os.environ.pop(name, None)
     os.environ.update(variables)

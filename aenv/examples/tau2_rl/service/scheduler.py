@@ -68,7 +68,7 @@ class Instance:
     http: ClientSession | None = None
 
     def set_status(self, status: str, message: str = "") -> None:
-        """Change the status, and wake who waits for the start."""
+        """Change the status, and wake those who wait for the start."""
         self.status = status
         self.message = message
         self.updated_at = _now()
@@ -277,17 +277,17 @@ class Scheduler:
         """Start an instance's process; its report comes over the connection."""
         receiver, sender = self._context.Pipe(duplex=False)
         arguments = (str(ENVIRONMENT_FOLDER / "src"), instance.variables, instance.socket, sender)
-        process = self._context.Process(target=_be_an_instance, args=arguments, name=instance.id)
+        process = self._context.Process(target=_serve_instance, args=arguments, name=instance.id)
         process.start()
         sender.close()
         return process, receiver
 
 
 def _do_nothing() -> None:
-    """Be the first process, which the fork server forks when it has read its files."""
+    """Return at once: the fork server runs this first, as soon as it has read its files."""
 
 
-def _be_an_instance(
+def _serve_instance(
     folder: str, variables: dict[str, str], socket: str, report: Connection
 ) -> None:
     # the fork server has imported this module; the service itself never does, as that takes seconds

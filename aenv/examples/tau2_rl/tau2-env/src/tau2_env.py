@@ -1,9 +1,9 @@
 """The environment `tau2-env`: one episode of `Tau2AgentWorkflow`, whose agent is outside.
 
 The agent's turns come in over MCP, where a turn is a single call of a tool, or by
-`tau2_send_message`, which takes any turn. All else is the workflow's: the user simulator, tau2's
+`tau2_send_message`, which takes any turn. The workflow does all else: the user simulator, tau2's
 orchestrator, the evaluation. Environment variables say which episode is played: see
-`read_settings`. An instance that cannot play it ends at once, and says why.
+`read_settings`. An instance that cannot play the episode ends at once, and says why.
 """
 
 import asyncio
@@ -118,7 +118,7 @@ class Episode:
         return self._play is not None and self._play.done()
 
     async def _wait_for_turn(self, history: list[dict], *_: Any) -> ChatCompletion:
-        """Be the agent's LLM for the workflow: the completion is the next turn from outside."""
+        """Return the next turn from outside, as the completion that the workflow asks for."""
         self.system_prompt = history[0]["content"]
         self.messages = history[self._known :]
         self._turn = asyncio.get_running_loop().create_future()
