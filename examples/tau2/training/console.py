@@ -65,7 +65,8 @@ def report_steps(trainer: Tau2PPOTrainer | Tau2SFTTrainer, folder: Path, termina
 def print_results(config: Tau2PPOConfig | Tau2SFTConfig, folder: Path, terminal: TextIO) -> None:
     """Write the report of a run, and print where its results are.
 
-    Of the checkpoints, it prints the last; `actor.path` takes it.
+    The checkpoint that it prints is the last one. Another run can start from it: `actor.path` takes
+    its folder.
     """
     from examples.tau2.viewer.report_page import write_report
 

@@ -1,11 +1,12 @@
-"""Which groups of episodes are trained on: those whose episodes got different rewards."""
+"""Filters groups of episodes: only those whose episodes got different rewards are trained on."""
 
 from collections import OrderedDict
 from typing import Any
 
 from areal.infra import workflow_context
 
-# groups whose rewards are remembered; AReaL rejects some groups, and never asks for their rewards
+# number of groups whose rewards are remembered; AReaL rejects some groups without asking for
+# their rewards
 MAX_REMEMBERED = 10_000
 
 # rewards of the episodes of each group, by the group's number; AReaL makes a new workflow for
@@ -26,8 +27,8 @@ def has_mixed_rewards(trajectory: dict[str, Any]) -> bool:
     """Accept a group unless all its episodes got the same reward, which teaches GRPO nothing.
 
     This is AReaL's `dynamic_filter_fn`. AReaL hands over the tensors of the group's interactions,
-    after penalties and turn discounts and without episode boundaries. What counts are the rewards
-    of the episodes, which `remember_reward` was told.
+    after penalties and turn discounts and without episode boundaries. This function uses the
+    rewards of the episodes instead, which `remember_reward` was told.
     """
     group = workflow_context.get().task_id
     rewards = _rewards.pop(group, []) if group is not None else []

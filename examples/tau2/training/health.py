@@ -1,4 +1,4 @@
-"""What keeps a run from going on: a server that has ended, or groups that are all rejected."""
+"""Notices that a run cannot go on: a server has ended, or all groups are rejected."""
 
 import socket
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from areal.utils.network import split_hostport
 
 # batches of groups that may be rejected in a row
 MAX_REJECTED_BATCHES = 20
-# seconds
+# seconds that a connection may take
 CONNECT_TIMEOUT = 5.0
 
 
@@ -20,14 +20,14 @@ class ServerWatch:
     def ended_server(self, servers: dict[str, str]) -> str | None:
         """Return a sentence on the first server that has ended; None if there is none.
 
-        `servers` has what each server is by its address. A server that never listened while this
-        was called may still be starting.
+        `servers` has the name of each server, by its address. A server that has never listened when
+        this was called may still be starting.
         """
-        for address, what in servers.items():
+        for address, server in servers.items():
             if may_listen(address):
                 self.reached.add(address)
             elif address in self.reached:
-                return f"{what} at {address} has ended: nothing listens there any more"
+                return f"{server} at {address} has ended: nothing listens there any more"
         return None
 
 
@@ -50,7 +50,7 @@ class GroupWatch:
     """Notices that group after group is rejected. AReaL would play groups forever."""
 
     batch_size: int
-    # counts when a group was accepted last
+    # AReaL's counts at the time when a group was accepted last
     accepted: int = 0
     rejected: int = 0
 

@@ -23,7 +23,7 @@ SHOWN = (
 
 
 class StepLog:
-    """AReaL's `StatsLogger` with a record of each step beside it.
+    """Logs each step with AReaL's `StatsLogger`, and writes a record of its own.
 
     The record has every statistic of the step, and is one line of `<run folder>/statistics.jsonl`.
     A step that a resumed run repeats replaces the record it had.
@@ -57,7 +57,7 @@ class StepLog:
         self._stats_logger.commit(epoch, step, global_step, data)
 
     def _drop_other_lines(self, last_step: int) -> None:
-        """Keep the records of the steps up to the last one only."""
+        """Remove all lines but the complete records of the steps up to the last one."""
         if not self._path.exists():
             return
         lines = self._path.read_text().splitlines(keepends=True)
@@ -79,7 +79,7 @@ def is_record(line: str, last_step: int) -> bool:
 
 
 def step_line(record: dict[str, float], total_steps: int) -> str:
-    """One line on a step, e.g. `step 3/6 | reward 0.41 | solved 38% | 2.3 steps per episode`."""
+    """Write one line on a step, e.g. `step 3/6 | reward 0.412 | solved 38% | 61.2 s`."""
     parts = [f"step {record['step']}/{total_steps}"]
     for key, form in SHOWN:
         if key in record:

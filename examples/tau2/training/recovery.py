@@ -119,16 +119,16 @@ class ResumableDataLoader:
 
 
 def recovery_is_on(config: RecoverConfig) -> bool:
-    """Tell whether a run can be resumed; AReaL has two words for no."""
+    """Tell whether a run can be resumed. AReaL has two names for a mode in which it cannot."""
     return config.mode not in ("disabled", "off")
 
 
 class Checkpoints(RecoverHandler):
     """AReaL's handler of recovery checkpoints, with a folder for each checkpoint.
 
-    The folders are `<checkpoints of the trial>/recover/step<N>`, and the last two are kept. `warn`
-    is told of each checkpoint that cannot be saved or used; `warnings` holds what it was told
-    until somebody replaces it.
+    The folders are `<checkpoints of the trial>/recover/step<N>`, and the last two are kept.
+    `warn(text)` is called for each checkpoint that cannot be saved or used. It adds the text to
+    `warnings` until `warn` is set to another function.
     """
 
     def __init__(self, config: RecoverConfig, ft_spec: FinetuneSpec):
@@ -208,7 +208,10 @@ def step_of(folder: Path) -> int:
 
 
 def finish_checkpoint(folder: Path) -> None:
-    """List a checkpoint's files, once all of them are on the disk: from now on it is whole."""
+    """Write the list of a checkpoint's files once all of them are on the disk.
+
+    A checkpoint with this list is whole.
+    """
     for path in folder.rglob("*"):
         sync(path)
     digests = file_digests(folder)
@@ -219,7 +222,7 @@ def finish_checkpoint(folder: Path) -> None:
 
 
 def file_digests(folder: Path) -> dict[str, list[int | str]]:
-    """Return size in bytes and digest of each file of a checkpoint, by its path in the folder."""
+    """Return the size in bytes and the digest of each file of a checkpoint, by its path."""
     digests: dict[str, list[int | str]] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != FILE_LIST:
@@ -239,11 +242,11 @@ def find_damage(folder: Path) -> str:
         return "it was not finished"
     found = file_digests(folder)
     problems = []
-    for name, digest in expected.items():
-        if name not in found:
-            problems.append(f"{name} is missing")
-        elif found[name] != digest:
-            problems.append(f"{name} is damaged")
+    for path, digest in expected.items():
+        if path not in found:
+            problems.append(f"{path} is missing")
+        elif found[path] != digest:
+            problems.append(f"{path} is damaged")
     return ", ".join(problems)
 
 
@@ -288,7 +291,7 @@ def forget_later_episodes(generated: Path, step: int, under_way: Collection[int]
 
 
 def group_of(trajectory: Path) -> int | None:
-    """Return the group's number in a trajectory's file; None if it has none, or cannot be read."""
+    """Return the group's number in a trajectory; None if the file has none or is damaged."""
     try:
         return json.loads(trajectory.read_bytes())["group"]
     except (ValueError, KeyError):

@@ -15,14 +15,14 @@ from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
 # seconds a job may wait for its nodes; AReaL's 300 seconds include the queue
 QUEUE_TIMEOUT = 24 * 3600.0
-# states of a job whose workers are there
+# states of a job whose workers exist
 RUNNING = {"RUNNING", "SUSPENDED", "STOPPED"}
-# seconds a job may be COMPLETING, a state that does not say why the job ends; Slurm kills its
-# processes after 30 seconds (KillWait)
+# seconds that `lost_job` waits while a job is COMPLETING, a state that does not say why the job
+# ends; Slurm kills the job's processes after 30 seconds (KillWait)
 COMPLETING_TIMEOUT = 60.0
 SCANCEL = ("scancel", "--quiet", f"--user={os.getuid()}")
-# This script reads names of jobs. It cancels them when the trainer's end of the pipe is closed,
-# which the death of the trainer does too, or when the supervisor ends the script.
+# This script reads names of jobs from a pipe to the trainer. It cancels these jobs when the pipe is
+# closed, as it is when the trainer ends or is killed, or when the supervisor ends the script.
 GUARD = """
 names=
 trap exit TERM
@@ -82,11 +82,12 @@ class SlurmWorkers(PatchedSlurmScheduler):
 def job_state(job_id: int) -> str:
     """Return Slurm's word for the state of a job.
 
-    It is "" if Slurm's controller does not answer: a job survives that.
+    It is "forgotten" if Slurm does not know the job any more. It is "" if Slurm's controller does
+    not answer, which does not end a job.
     """
     command = ["squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T"]
     try:
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except subprocess.TimeoutExpired:
         return ""
-    return "forgotten" if "Invalid job id" in shown.stderr else shown.stdout.strip()
+    return "forgotten" if "Invalid job id" in result.stderr else result.stdout.strip()

@@ -32,7 +32,7 @@ def supervise(run: Callable[[Callable[[float], None]], int]) -> int:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     context = multiprocessing.get_context("fork")
     deadline = context.Value("d", float("inf"))
-    # nohup has SIGHUP ignored
+    # a signal that is ignored stays ignored: under nohup, that is SIGHUP
     signals = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
     def set_deadline(seconds: float) -> None:
@@ -94,7 +94,10 @@ def end_descendants(patience: float = 5.0) -> None:
             return
         for process in processes:
             try:
-                process.terminate() if attempt == 0 else process.kill()
+                if attempt == 0:
+                    process.terminate()
+                else:
+                    process.kill()
             except psutil.NoSuchProcess:
                 continue
         psutil.wait_procs(processes, timeout=patience if attempt == 0 else 1.0)

@@ -1,4 +1,4 @@
-"""What AReaL's rollout worker tells an episode that it plays, and is told of it."""
+"""Connects the episodes of a workflow with the AReaL rollout worker that plays them."""
 
 from areal.infra import workflow_context
 from areal.utils import stats_tracker
@@ -12,11 +12,12 @@ class ArealTracker:
     """The tracker of `Tau2AgentWorkflow` in a rollout worker of AReaL."""
 
     def context(self) -> RolloutContext:
+        """Return what AReaL knows of the episode that is being played."""
         context = workflow_context.get()
         return RolloutContext(context.is_eval, context.task_id, served_weight_version())
 
     def record(self, statistics: dict[str, float]) -> None:
-        """Add an episode's numbers to AReaL's statistics, of training and evaluation apart."""
+        """Add an episode's numbers to AReaL's statistics of training, or to those of evaluation."""
         stats_tracker.get(workflow_context.stat_scope()).scalar(**statistics)
 
     def remember_reward(self, reward: float) -> None:

@@ -1,4 +1,4 @@
-"""The trainers of `train.py` and `sft.py`: AReaL's, resumed exactly, and ended when they hang."""
+"""The trainers of `train.py` and `sft.py`, which resume a run exactly and end one that hangs."""
 
 import os
 import secrets
@@ -41,9 +41,12 @@ START_TIMEOUT = 600.0
 
 
 class EndsWhenStuck(AnyTrainer):
-    """A mixin for the patched trainers: a run that cannot go on ends, and its batches resume."""
+    """A mixin for the patched trainers that ends a run which cannot go on.
 
-    # what makes AReaL's batch of the rows of a data set
+    Its data loader resumes with the tasks that come next.
+    """
+
+    # makes a batch, as AReaL's trainer expects it, of rows of the data set
     collate: Callable[[list[Any]], Any] = staticmethod(list)
 
     def train(self, *args: Any, **kwargs: Any) -> None:
@@ -56,9 +59,10 @@ class EndsWhenStuck(AnyTrainer):
             super().train(*args, **kwargs)
 
     def close(self) -> None:
-        """End the workers, but not if one is lost: AReaL would wait for it.
+        """End the workers.
 
-        The supervisor ends them then.
+        If a worker is lost, this ends none of them, because AReaL would wait for the lost one. The
+        supervisor ends the workers then.
         """
         if is_stuck(self.why_stuck):
             self.stats_logger.close()
@@ -153,7 +157,7 @@ class Tau2PPOTrainer(EndsWhenStuck, PatchedPPOTrainer):
         return super().why_stuck() or ended or self.rejected_groups()
 
     def servers(self) -> dict[str, str]:
-        """Return what each server of the run is, by its address."""
+        """Return the name of each server of the run, by its address."""
         servers = {}
         for info in self.controllers()[0].server_infos:
             servers[format_hostport(info.host, info.port)] = "SGLang"
@@ -177,7 +181,7 @@ class Tau2PPOTrainer(EndsWhenStuck, PatchedPPOTrainer):
 
 
 def is_stuck(why_stuck: Callable[[], str | None]) -> bool:
-    """Tell whether the training cannot go on, as far as that can be found out."""
+    """Tell whether the training cannot go on. If `why_stuck` raises an error, it can."""
     try:
         return why_stuck() is not None
     except Exception:

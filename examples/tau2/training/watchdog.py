@@ -19,8 +19,9 @@ def watchdog(why_stuck: Callable[[], str | None], interval: float = INTERVAL) ->
     The block runs in the main thread; a thread of the watchdog calls `why_stuck`.
 
     Raises:
-        RuntimeError: what `why_stuck` returned. It is raised again if the block catches it, and
-            in place of an error that the block raises for the same reason.
+        RuntimeError: the run cannot go on; the message is what `why_stuck` returned. The error is
+            raised again if the block catches it. It replaces another error that the block raises
+            when the run cannot go on.
     """
     main_thread = threading.get_ident()
     over = threading.Event()
@@ -30,7 +31,7 @@ def watchdog(why_stuck: Callable[[], str | None], interval: float = INTERVAL) ->
         try:
             return why_stuck()
         except Exception:
-            logger.warning("The watchdog cannot look after the run now.", exc_info=True)
+            logger.warning("The watchdog cannot find out whether the run can go on.", exc_info=True)
             return None
 
     def watch() -> None:

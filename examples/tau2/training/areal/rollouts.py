@@ -1,4 +1,4 @@
-"""What AReaL's controllers and workers know of rollouts, and tell nobody."""
+"""Reads and sets what AReaL's controllers and workers keep about rollouts in private names."""
 
 from areal.infra import RolloutController
 from areal.infra.rpc.guard import engine_blueprint

@@ -1,4 +1,4 @@
-"""AReaL's schedulers: the faults that a run would stumble over, and what they know of workers."""
+"""Mends two faults of AReaL's schedulers, and asks them which worker has ended."""
 
 import shlex
 from dataclasses import replace
@@ -20,7 +20,7 @@ def wait_for_forked_workers(scheduler: LocalScheduler | SlurmScheduler, seconds:
 def failed_worker(scheduler: Scheduler | None) -> WorkerFailedError | None:
     """Return the error of the first local worker that has ended; None if all run.
 
-    Workers of other schedulers are not known here.
+    For another scheduler than the local one, this returns None.
     """
     if not isinstance(scheduler, LocalScheduler):
         return None

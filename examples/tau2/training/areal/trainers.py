@@ -42,7 +42,7 @@ def replace_classes_of_trainers(recover_handler: type[RecoverHandler]) -> None:
 
 
 class ResumesExactly(AnyTrainer):
-    """A mixin for AReaL's trainers: a run that is started again does not lose or repeat anything.
+    """A mixin for AReaL's trainers: a run that is started again loses and repeats nothing.
 
     `first_step` is the number of steps that earlier processes of the run have done.
     """
@@ -87,7 +87,7 @@ class ResumesExactly(AnyTrainer):
         return self.make_data_loader(dataset, dataset_config, rank, world_size)
 
     def _save_recover_checkpoint(self, epoch: int, epoch_step: int, global_step: int) -> None:
-        """Save nothing yet: the step has no evaluation and no statistics."""
+        """Do nothing: AReaL calls this before the step has an evaluation and statistics."""
 
     def _export_and_commit_stats(self, epoch: int, epoch_step: int, global_step: int) -> None:
         """Write the statistics of a step, and then its checkpoint."""
@@ -141,7 +141,7 @@ class PatchedPPOTrainer(ResumesExactly, PPOTrainer):
 
 
 def _with_own_engine(controller):
-    """Have a controller's workers use the engine of `engines`."""
+    """Have a controller's workers use the subclass of their engine from `engines`."""
     if isinstance(controller, TrainController):
         controller.train_engine = subclass_of(controller.train_engine)
     return controller

@@ -1,8 +1,8 @@
 """Finds everything that is wrong with a config before a run is launched.
 
 A problem is one sentence that names the option and says what to do. The modules of this package:
-`loading` makes a config of a command line; each other module checks one topic and yields its
-problems, `probes` those that only a try can show; `summary` writes the table of `--check`.
+`loading` makes a config of a command line. `summary` writes the table of `--check`. Each other
+module checks one topic and yields its problems; `probes` yields those that only a try can show.
 """
 
 from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def find_problems(config: Tau2PPOConfig) -> list[str]:
 
 
 def find_supervised_problems(config: Tau2SFTConfig) -> list[str]:
-    """Return the problems of a fine-tuning config, but for its data; see `supervised`."""
+    """Return the problems of a fine-tuning config; `supervised` finds those of its data."""
     problems: list[str] = []
     for check in (*SUPERVISED_CHECKS, *SUPERVISED_PROBES):
         problems += check(config)

@@ -77,7 +77,10 @@ def count_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> Counter[str]:
 
 
 def _check_data_folders(config: Tau2PPOConfig, domain: str) -> Iterator[str]:
-    """Yield each folder that TAU2_DATA_DIR names, here or for workers, without the domain."""
+    """Yield a problem for each folder that TAU2_DATA_DIR names and that lacks the domain.
+
+    The variable can be set for this process and in the config, for workers.
+    """
     folders = [os.environ.get("TAU2_DATA_DIR")]
     for engine in (config.actor, config.rollout):
         folders += [spec.env_vars.get("TAU2_DATA_DIR") for spec in engine.scheduling_spec]

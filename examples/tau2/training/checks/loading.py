@@ -104,7 +104,7 @@ def _fill_missing_options(config: DictConfig) -> list[str]:
 
 
 def _align_turn_discounts(given: dict[str, Any], config: Tau2PPOConfig) -> list[str]:
-    """Let `econfig.turn_discount` decide; return a problem if the other option contradicts it."""
+    """Set AReaL's turn discount to that of `econfig`; return a problem if it was given another."""
     decisive = config.econfig.turn_discount
     other = OmegaConf.select(OmegaConf.create(given), "rollout.agent.turn_discount")
     if other is None or other == decisive:

@@ -1,4 +1,4 @@
-"""Checks that touch the world: each tries in earnest what the run will need.
+"""Checks that try out what the run will need.
 
 A probe writes to a disk, calls an LLM or a service, or reads a login. The other modules of this
 package only read the config and the files that it names.

@@ -1,4 +1,4 @@
-"""Checks how AReaL is to run the workflow, and what it is to record of an episode."""
+"""Checks that AReaL runs the workflow inline, and makes a sample of each turn."""
 
 from collections.abc import Iterator
 

@@ -8,7 +8,7 @@ from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
 
 def check_storage(config: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
-    """Yield names and folders that cannot be, and model folders that are not there."""
+    """Yield names and folders that are not valid, and model folders that do not exist."""
     names = {"experiment_name": config.experiment_name, "trial_name": config.trial_name}
     for option, name in names.items():
         if not name or "/" in name:

@@ -74,7 +74,7 @@ def _describe_turns(dataset: DatasetConfig, samples: list[Sample]) -> str:
 
 
 def _table(config: Tau2PPOConfig | Tau2SFTConfig, rows: dict[str, str]) -> str:
-    """Return the given rows among those that both kinds of run have, one line each."""
+    """Return a table of the rows, and of those that training and fine-tuning have in common."""
     length = f"{config.total_train_epochs} epochs"
     if config.total_train_steps:
         length += f", at most {config.total_train_steps} steps"

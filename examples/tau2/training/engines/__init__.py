@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 Engine = TypeVar("Engine", bound=type)
 
-# our module for each of AReaL's
+# the module of this package for each of AReaL's
 MODULES = {
     "areal.engine.fsdp_engine": "fsdp",
     "areal.engine.megatron_engine": "megatron",
@@ -37,8 +37,8 @@ def subclass_of(engine: Engine) -> Engine:
 def checkpoint_errors_reported() -> Generator[None]:
     """Raise a `RuntimeError` with the cause in place of PyTorch's `CheckpointException`.
 
-    `CheckpointException` is no `Exception`. It ends the thread in which AReaL's worker runs the
-    engine, so that the trainer waits forever for an answer.
+    `CheckpointException` is not a subclass of `Exception`. It ends the thread in which AReaL's
+    worker runs the engine, so that the trainer waits forever for an answer.
     """
     try:
         yield
@@ -86,9 +86,11 @@ class PlaysEveryGroup(InferenceEngine):
     """A rollout engine that plays every group it is sent.
 
     The rollout controller counts the groups under way, and sends them to its workers in turn.
-    AReaL's workers count as well, each up to its share. A worker that has had its share, and is
-    sent a group in place of one that another worker rejected, would play it with the next weights
-    only; but the trainer waits for that group before it makes them.
+    AReaL's workers count as well, each up to its share: the groups that all workers may play,
+    divided by the number of workers. A worker that has played its share can be sent one more group,
+    in place of a group that another worker rejected. It would play this group only with the next
+    weights, but the trainer waits for the group before it makes these weights. Here each worker is
+    told that it is the only one, so that its share is all groups.
     """
 
     def initialize(
