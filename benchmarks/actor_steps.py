@@ -43,10 +43,9 @@ class Step:
     # mean over the tokens trained on
     loss: float
     grad_norm: float
-    # of the tokens trained on, by the first pass
+    # of each token trained on, as the first pass computes it
     logprobs: list[float]
-    # the most so far: memory allocated on the GPU, or resident memory of the process with its
-    # libraries
+    # the most memory so far: what is allocated on the GPU, or, on a CPU, all that is resident
     peak_gib: float
 
     @property
@@ -104,8 +103,9 @@ def train(
 def differences(a: Step, b: Step) -> dict[str, float]:
     """Measure how far apart two steps are.
 
-    The losses are means of terms of both signs and of size 1, so their difference is absolute. That
-    of the logprobs is the mean over tokens. That of the gradients' norms is relative.
+    The difference of the losses is absolute, because they are means of terms of both signs and of
+    size 1. The difference of the logprobs is the mean of the absolute differences over tokens. The
+    difference of the gradients' norms is relative.
     """
     by_token = [abs(x - y) for x, y in zip(a.logprobs, b.logprobs, strict=True)]
     return {
@@ -127,7 +127,7 @@ def start_actor(config: PPOActorConfig, folder: str) -> None:
     `folder` has the model's config and `batches.pt`. The actor is the only rank of its world.
     """
     global _actor, _batches
-    # the process ends with the first one, even if that is killed
+    # this process ends with the first process, even if the first one is killed
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ["LOCAL_RANK"] = "0"
     torch.distributed.init_process_group(
@@ -150,7 +150,7 @@ def start_actor(config: PPOActorConfig, folder: str) -> None:
 
 
 def make_step() -> Step:
-    """Do with the batches what AReaL's trainer has the actor do, in the same order."""
+    """Make the step that AReaL's trainer has the actor make, in the same order, and time it."""
     batches = [dict(batch) for batch in _batches]
     start = now()
     all_logprobs = _actor.compute_logp(batches)

@@ -109,9 +109,9 @@ class RecordedCall:
 
 
 def bare(domain: str, our_client: bool, concurrent: int, server: str) -> dict[str, Any]:
-    """Make the calls of such episodes in random order, with nothing but a client.
+    """Measure clients that make the calls of the domain's episodes in random order.
 
-    The client is ours, or else an `AsyncOpenAI`.
+    No episode is played meanwhile. The clients are ours, or else an `AsyncOpenAI`.
     """
     return run_timed(_measure_bare(domain, our_client, concurrent, server))
 
@@ -169,7 +169,7 @@ async def _record_calls(domain: str, server: str) -> list[RecordedCall]:
 async def _make_clients(
     calls: list[RecordedCall], our_client: bool
 ) -> dict[tuple[str, str], AsyncOpenAI]:
-    """Make the clients by base URL and API key; all of a server share their connections."""
+    """Make a client for each base URL and API key; clients of one server share connections."""
     bare_client = AsyncOpenAI(api_key="none", max_retries=0)
     clients = {}
     for url, key in {(call.base_url, call.api_key) for call in calls}:

@@ -1,8 +1,9 @@
-"""What episodes cost beside the LLM: tau2's own way and ours, in turn, in one run.
+"""Measures what episodes cost beside the LLM, in tau2's own way and in ours.
 
     python -m benchmarks.episodes [--json FILE]      (`make bench`)
 
-Scripted LLMs play the expected actions of tau2's base tasks. In the way called `tau2`, tau2's own
+One run measures both ways, in turn. Scripted LLMs play the expected actions of tau2's base tasks.
+In the way called `tau2`, tau2's own
 constructors load the tasks, and build the environments of each episode and of its evaluation; the
 asynchronous driver is ours. Every measurement has a fresh process. Where CPU time is measured, the
 LLMs are functions. Otherwise they are an HTTP server on loopback, in a process of its own, that
@@ -38,7 +39,7 @@ DOMAINS = ("airline", "retail", "telecom")
 TURNS = (10, 50, 100, 200)
 COPIES = (1, 4, 16)
 START = time.monotonic()
-# A fresh process imports what it needs from here at once.
+# A fresh process is forked from one that has already imported what it needs.
 PROCESSES = get_context("forkserver")
 
 

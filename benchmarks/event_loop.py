@@ -25,7 +25,7 @@ TIMER = 0.01
 def run_timed(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on an event loop whose callbacks `measured_stalls` can time.
 
-    After an import of AReaL, `asyncio.run` would use uvloop, whose callbacks it cannot time.
+    After an import of AReaL, `asyncio.run` would use uvloop, whose callbacks cannot be timed.
     """
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         return runner.run(main)
@@ -92,7 +92,7 @@ def measured_stalls() -> Generator[Stalls]:
 def _callback_name(callback: Callable) -> str:
     """Name a callback; the name of a task's callback is that of its coroutine.
 
-    No object is asked for its `repr`, because that of aiohttp's responses ruins them.
+    This never calls `repr`, because the `repr` of one of aiohttp's responses ruins the response.
     """
     owner = getattr(callback, "__self__", None)
     named = owner.get_coro() if isinstance(owner, asyncio.Task) else callback

@@ -42,7 +42,7 @@ def measure(args: argparse.Namespace) -> dict:
     `args` are the options of train_step.py.
 
     Raises:
-        ConfigError: the options make no measurement.
+        ConfigError: nothing can be measured with these options.
     """
     if args.json and not args.json.parent.is_dir():
         raise ConfigError([f"--json: there is no folder {args.json.parent}"])
@@ -101,7 +101,7 @@ def load(config_file: Path, overrides: list[str]) -> Tau2PPOConfig:
     """Load a config as `train.py` does.
 
     Raises:
-        ConfigError: it cannot be read, or an option is wrong.
+        ConfigError: the file cannot be read, or an option is wrong.
     """
     options = [as_hydra_override(override) for override in overrides]
     config, problems = load_config(["--config", str(config_file), *options], Tau2PPOConfig)
@@ -136,7 +136,7 @@ def check_trainable(batches: list[Batch], model: PretrainedConfig, actor: PPOAct
     """Check that a step is possible and can show a difference.
 
     Raises:
-        ConfigError: it is not, or cannot.
+        ConfigError: no step is possible, or every step would have a gradient of 0.
     """
     highest = max(int(batch["input_ids"].max()) for batch in batches)
     if highest >= model.vocab_size:

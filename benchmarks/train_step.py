@@ -1,4 +1,4 @@
-"""What training costs on this package's trajectories, with AReaL's tree training and without.
+"""Measures what training on this package's trajectories costs, with and without tree training.
 
     python3 benchmarks/train_step.py                                        # a tiny model, on a CPU
     python3 benchmarks/train_step.py --model 1.7b --tasks 8 --episodes 8    # on a GPU
@@ -57,9 +57,10 @@ CONFIG = ROOT / "examples/tau2/config_1.7b_airline.yaml"
 
 
 def main(argv: list[str]) -> int:
-    """Return the exit status: 0, or 1 if the two ways do not give the same.
+    """Measure, print the results, and return the exit status.
 
-    Options that make no measurement end the process with status 2.
+    The status is 1 if the two ways have different results, else 0. If nothing can be measured with
+    the options, the process ends with status 2.
     """
     parser = command_line()
     args = parser.parse_args(argv)

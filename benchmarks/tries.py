@@ -23,9 +23,10 @@ def samples(group: Group) -> list[Sample]:
 
 
 def sharing(samples: list[Sample], limit: int) -> dict[str, float]:
-    """Count how many tokens AReaL's tries of at most `limit` tokens leave.
+    """Count the tokens of samples before and after AReaL packs them into tries.
 
-    `ratio` is the number of tokens before, divided by that after.
+    A trie has at most `limit` tokens. `ratio` is the number of tokens before, divided by the number
+    after.
 
     Raises:
         ConfigError: a sample does not fit into a trie.
@@ -50,9 +51,9 @@ def sharing(samples: list[Sample], limit: int) -> dict[str, float]:
 
 
 def first_turns(groups: list[Group], count: int) -> Iterator[list[Sample]]:
-    """Yield the first `count` samples by group; groups that are left without any are left out.
+    """Yield the first `count` samples, one list for each group that has any of them.
 
-    Of a group, the first turns of all episodes come first, then their second turns, and so on.
+    The first turns of all episodes of a group come first, then their second turns, and so on.
     """
     for group in groups:
         turns = []

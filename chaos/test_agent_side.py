@@ -19,7 +19,7 @@ from examples.tau2.episode import environment
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from tests.scripted import ground_truth, say
 
-# for each domain; at least so many turns
+# episodes of each domain, and how many turns they have at least
 EPISODES = 2_000
 TURNS = 2_500
 # domain, solo mode

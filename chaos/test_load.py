@@ -17,7 +17,7 @@ from examples.tau2.episode import environment
 
 DOMAINS = ("airline", "retail")
 CONCURRENT = 1000
-# for so many seconds, measured every so many seconds
+# seconds that episodes are played, and seconds between two measurements
 SECONDS = 600
 INTERVAL = 10
 

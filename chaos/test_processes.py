@@ -1,4 +1,4 @@
-"""A process that rollouts need is killed during one: the run ends soon, and says why.
+"""A process that rollouts need is killed while they are played: the run ends, and says why.
 
 If only some groups are rejected, the run goes on.
 """

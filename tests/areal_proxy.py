@@ -19,7 +19,7 @@ ADMIN_KEY = "a key of this test run"
 
 
 class ScriptedEngine:
-    """Generates what `answer(prompt)` gives, as tokens with logprobs, or raises it."""
+    """Generates the text that `answer(prompt)` returns, as tokens, or raises the error."""
 
     def __init__(self, tokenizer, answer: Callable[[str], str | Exception]):
         self.tokenizer, self.answer = tokenizer, answer
@@ -81,7 +81,7 @@ class Proxy:
         )
 
     def session(self) -> tuple[str, str]:
-        """Open a session by hand: its id and API key."""
+        """Open a session as AReaL does, and return its id and API key."""
         key = {"Authorization": f"Bearer {ADMIN_KEY}"}
         with httpx.Client(base_url=self.address, headers=key, timeout=None) as client:
             client.post("/grant_capacity").raise_for_status()
@@ -98,5 +98,5 @@ class Proxy:
 
 
 def tool_call(name: str, arguments: str) -> str:
-    """A tool call in Qwen3's format; `arguments` is JSON, or meant not to be."""
+    """Write a tool call in Qwen3's format; `arguments` is a text that need not be JSON."""
     return f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'

@@ -74,7 +74,7 @@ def expected_calls(task: Task, solo_mode: bool) -> list[ToolCall]:
 
 
 def contents(env: Environment) -> list[dict]:
-    """Dump all that is in an environment's databases."""
+    """Return the contents of an environment's databases as plain data."""
 
     def dump(value: Any) -> Any:
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What all tests share: a quiet tau2, no network, the groups of tests, a model, a service."""
+"""Settings, markers and fixtures of all tests: no network, a quiet tau2, a model, a service."""
 
 import logging
 import os
@@ -24,13 +24,13 @@ ROOT = Path(__file__).parents[1]
 PROCESS_FIXTURES = {"aenv_service", "browser", "slurm"}
 
 logger.disable("tau2")
-# an example may take as long as it takes
+# an example may take any time, because the machine may be slow
 hypothesis.settings.register_profile("any speed", deadline=None)
 hypothesis.settings.load_profile("any speed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts processes, unless the tests say it themselves."""
+    """Mark the tests that start processes, if a fixture or their folder shows it."""
     for item in items:
         is_end_to_end = (ROOT / "tests/end_to_end") in item.path.parents
         if is_end_to_end or not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
@@ -72,7 +72,7 @@ def _aenv_service():
     from tests.aenv.control_api import create_instance, end_instance, status_of
 
     with running_service(random_host(), max_instances=32) as url:
-        # the first instance waits until the service has read tau2's files: no test shall
+        # the first instance waits until the service has read tau2's files; here no test waits
         first = create_instance(url)
         until(lambda: status_of(url, first) == "Running")
         end_instance(url, first)

@@ -13,7 +13,7 @@ import psutil
 
 from tests.waiting import until
 
-# of a node: enough for one of a run's jobs
+# cores of a node, enough for one of a run's jobs
 CPUS = 2
 PROGRAMS = (
     "munged",
@@ -26,12 +26,12 @@ PROGRAMS = (
     "sinfo",
     "scontrol",
 )
-# seconds in which daemons end before they are killed
+# seconds that a daemon has to end before it is killed
 GRACE = 30
 
 
 def missing() -> str:
-    """Why there can be no cluster here; "" if there can."""
+    """Return why no cluster can run here; "" if one can."""
     lacking = [program for program in PROGRAMS if shutil.which(program) is None]
     if lacking:
         return f"no {', '.join(lacking)}; as root on Debian: apt-get install slurm-wlm munge"
@@ -91,7 +91,7 @@ def cluster(folder: Path, nodes: int = 2) -> Iterator[dict[str, str]]:
 
 
 def _configuration(folder: Path, names: list[str]) -> str:
-    """The text of slurm.conf for nodes of these names."""
+    """Write the text of slurm.conf for nodes of these names."""
     host = socket.gethostname().split(".")[0]
     memory = psutil.virtual_memory().total // 2**20
     controller, *ports = _free_ports(1 + len(names))
@@ -145,14 +145,14 @@ def _end(daemons: list[subprocess.Popen], variables: dict[str, str]) -> None:
 
 
 def ask(environment: dict[str, str], *command: str) -> str:
-    """What one of Slurm's commands prints."""
+    """Run one of Slurm's commands, and return what it prints."""
     return subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
     ).stdout
 
 
 def _states(environment: dict[str, str]) -> dict[str, int]:
-    """How many nodes are in each state; none while the controller does not answer."""
+    """Count the nodes in each state; there are none while the controller does not answer."""
     command = ["sinfo", "--noheader", "--format=%T %D"]
     shown = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True
@@ -165,7 +165,7 @@ def _states(environment: dict[str, str]) -> dict[str, int]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that no process listens at.
+    """Return ports on which no process listens.
 
     They are below Linux's ephemeral ports, so that no connection takes one before its daemon does.
     """

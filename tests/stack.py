@@ -11,14 +11,14 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 
-# A run on a slow machine is as good as another; pytest's timeout ends one that hangs.
+# A run may be slow, because the machine may be; pytest's timeout ends a run that hangs.
 UNHURRIED = ("run_timeout=null", "econfig.timeout=1800", "rollout.setup_timeout=3600")
 
 
 def command(
     fileroot: Path, *overrides: str, script: tuple[str, ...] = ("examples/tau2/train.py",)
 ) -> list[str]:
-    """The words that start a run in the folder `fileroot`."""
+    """Return the words of the command that starts a run in the folder `fileroot`."""
     return [
         *(sys.executable, *script, "--config", "examples/tau2/config_cpu.yaml"),
         *("experiment_name=test", "trial_name=trial", f"cluster.fileroot={fileroot}"),
@@ -31,8 +31,8 @@ def command(
 def running(words: list[str], output: Path, **options) -> Iterator[subprocess.Popen]:
     """Start a process and end it with the block, so that a test that fails leaves none behind.
 
-    It is asked to end, as it then ends all that it has started. What it prints is appended to the
-    file `output`. `options` are those of `subprocess.Popen`.
+    The process gets SIGTERM, so that it ends all that it has started. What it prints is appended to
+    the file `output`. `options` are those of `subprocess.Popen`.
     """
     with output.open("a") as file:
         process = subprocess.Popen(
@@ -51,7 +51,10 @@ def running(words: list[str], output: Path, **options) -> Iterator[subprocess.Po
 
 
 def run_to_the_end(words: list[str], output: Path, **options) -> str:
-    """What a process printed that has ended with status 0; the arguments are those of `running`."""
+    """Run a process to its end, with status 0, and return what it printed.
+
+    The arguments are those of `running`.
+    """
     with running(words, output, **options) as process:
         status = process.wait()
     printed = output.read_text()
@@ -71,9 +74,10 @@ def wait_for(text: str, process: subprocess.Popen, output: Path) -> None:
 
 
 def processes_of(fileroot: Path) -> list[psutil.Process]:
-    """Every process of a run, with its command line as `info["cmdline"]`.
+    """Return every process of a run, with its command line as `info["cmdline"]`.
 
-    AReaL's workers have the run's folder in their command lines, and SGLang's its name in theirs.
+    AReaL's workers have the run's folder in their command lines. The names of SGLang's processes
+    contain "sglang".
     """
     found = []
     for process in psutil.process_iter(["cmdline", "name", "status"]):
@@ -85,6 +89,6 @@ def processes_of(fileroot: Path) -> list[psutil.Process]:
 
 
 def folder_of(fileroot: Path) -> Path:
-    """The folder of the run's records."""
+    """Return the folder of the run's records."""
     (folder,) = fileroot.glob("logs/*/test/trial")
     return folder

@@ -1,4 +1,4 @@
-"""What keeps tests independent of the machine's speed: conditions to wait for, and deadlines."""
+"""Waits for conditions and lets deadlines pass, so that no test depends on the machine's speed."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What the tests of the benchmarks share."""
+"""The event loop policy of the benchmarks' tests."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""How samples are chosen and counted, before and after AReaL packs them into tries."""
+"""Samples are chosen, and counted before and after AReaL packs them into tries."""
 
 import pytest
 import torch

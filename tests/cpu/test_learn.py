@@ -19,7 +19,7 @@ from examples.tau2.data.turns import read_turns
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Of the first steps, with fewer turns to imitate and fewer tasks to be tested on."""
+    """The folder after the first steps, with fewer turns to imitate and fewer test tasks."""
     folder = tmp_path_factory.mktemp("learn")
     learn.run_script("cpu/family.py", folder, "--seed", 2)
     for name, kept in (("demonstrations", 200), ("test", 12)):
@@ -37,7 +37,7 @@ def test_prompts_are_short_for_the_beginner(folder):
     lengths = read_turns(
         folder / "turns.jsonl", lambda turn: len(render(tokenizer, turn.messages, turn.tools))
     )
-    # they have some 3,000 bytes
+    # the prompts have some 3,000 bytes
     assert np.mean(lengths) < 100
 
 

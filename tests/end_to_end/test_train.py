@@ -94,7 +94,7 @@ def test_gradients_flowed(statistics):
 def test_rollout_and_recomputed_logprobs_agree_on_policy(statistics):
     for record in statistics:
         assert abs(record["ppo_actor/update/behave_approx_kl/avg"]) < 1e-4
-        # of each token: weights of another step would show
+        # with the weights of another step, the tokens' log probabilities would differ more
         for end in ("min", "max"):
             assert abs(record[f"ppo_actor/update/compute_logp/kl_div_direct/{end}"]) < 1e-3
 
@@ -229,7 +229,7 @@ def test_the_proxy_obeys_one_key_and_ctrl_c_ends_every_process(model, tmp_path):
 
 
 def obey_ctrl_c() -> None:
-    """The tests may run in a shell that ignores the signal, and a process inherits that."""
+    """Let a process end by SIGINT, which it may have inherited as ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -25,7 +25,7 @@ from tests.stack import ROOT
 
 
 def slurm_script(scheduler_class: type[SlurmScheduler], folder: Path, gpus_per_node: int) -> str:
-    """Return the job of a worker without GPUs and without a container."""
+    """Return the batch script for a worker without GPUs and without a container."""
     scheduler = scheduler_class(
         n_gpus_per_node=gpus_per_node,
         experiment_name="test",

@@ -41,7 +41,7 @@ def test_workers_find_our_subclass_of_each_engine(engine):
 
 @pytest.fixture
 def meta(tmp_path) -> SaveLoadMeta:
-    """Where no checkpoint can be written: within a file."""
+    """A place where no checkpoint can be written, because it is inside a file."""
     (tmp_path / "file").touch()
     return SaveLoadMeta(
         path=f"{tmp_path}/file/inside",
@@ -101,7 +101,7 @@ def test_ours_says_why_a_checkpoint_cannot_be_written(meta, engine_thread, monke
 
 
 class MegatronEngine(TrainEngine):
-    """Stands for AReaL's, which cannot be imported without Megatron; its load does nothing more."""
+    """Stands for AReaL's engine, which cannot be imported without Megatron."""
 
     def __init__(self):
         self.reloads = 0
@@ -115,7 +115,7 @@ class MegatronEngine(TrainEngine):
 
 
 class OurMegatronEngine(ReloadsMasterWeights, MegatronEngine):
-    """What `engines.megatron` makes of it."""
+    """The subclass, made like those of `engines.megatron`."""
 
 
 # the methods that are missing here are not called

@@ -14,7 +14,7 @@ BATCH_SIZE = 3
 
 @pytest.fixture
 def manager() -> StalenessManager:
-    """What counts groups in a run."""
+    """AReaL's own counter of a run's groups."""
     version = SimpleNamespace(get_version=lambda: 0)
     return StalenessManager(
         version, max_concurrent_rollouts=8, consumer_batch_size=8, max_staleness=0

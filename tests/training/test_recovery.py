@@ -1,4 +1,4 @@
-"""Checkpoints and the order of tasks in a resumed run: AReaL's faults, and that ours has none."""
+"""Checkpoints and the order of tasks in a resumed run: AReaL's faults, which ours does not have."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -126,7 +126,7 @@ class State:
 
 
 def checkpoints(folder: Path, handler: type[RecoverHandler] = Checkpoints):
-    """What a process of the run makes when it starts."""
+    """Make the handler of checkpoints, as each process of a run does when it starts."""
     names = {"experiment_name": "e", "trial_name": "t", "fileroot": str(folder)}
     spec = FinetuneSpec(total_train_epochs=10, dataset_size=10, train_batch_size=1)
     return handler(RecoverConfig(mode="on", freq_steps=1, **names), spec)
@@ -138,7 +138,7 @@ def save(handler: RecoverHandler, step: int, engine: Engine | None = None) -> No
 
 
 def load(handler: RecoverHandler) -> tuple[int, int]:
-    """The step after which a run goes on, 0 without a checkpoint, and the weights it has."""
+    """Return the step after which a run goes on (0 without a checkpoint), and its weights."""
     engine = Engine()
     info = handler.load(engine, State(), State(), State(), State())
     return info.last_step_info.global_step + 1 if info else 0, engine.weights

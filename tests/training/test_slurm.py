@@ -32,7 +32,7 @@ def slurm(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fork_server():
-    """It makes trainers, and imports once for all of them what they need."""
+    """The context that forks trainers; it imports once, for all of them, what they need."""
     context = multiprocessing.get_context("forkserver")
     # AReaL imports the second when it loads a config
     context.set_forkserver_preload([__name__, "areal.utils.stats_logger"])
@@ -59,9 +59,9 @@ def trainer(slurm, fork_server, tmp_path) -> Iterator[BaseProcess]:
 
 
 def train(folder: Path, variables: dict[str, str]) -> None:
-    """Be a trainer that starts workers and watches them."""
+    """Start workers and watch them, as a trainer does."""
     os.environ.update(variables)
-    # what runs these tests may ignore it, as a job in the background does
+    # a shell that runs these tests in the background ignores SIGINT, and so would this process
     signal.signal(signal.SIGINT, signal.default_int_handler)
     output = os.open(folder / "printed", os.O_WRONLY | os.O_CREAT)
     os.dup2(output, sys.stdout.fileno())
@@ -96,11 +96,11 @@ def states(slurm: dict[str, str]) -> list[str]:
 
 
 def reason(trainer: BaseProcess, folder: Path) -> str:
-    """What the trainer says of its job."""
+    """Wait for the reason that the trainer prints when its job is lost, and return it."""
 
     def reasons() -> list[str]:
         lines = printed_lines(folder)
-        # before it ran, it was pending
+        # before the job ran, the trainer printed that it was pending
         after_the_start = lines[lines.index("None") :]
         return [line for line in after_the_start if line.startswith("Slurm's job")]
 

@@ -44,14 +44,14 @@ sys.exit(supervise(run))
 
 
 def heed_signals() -> None:
-    """What runs these tests may ignore some (nohup, a background job), as its children would."""
+    """Let a process end by SIGINT and SIGHUP, which it may have inherited as ignored."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def running(action: str, marker: str) -> Iterator[subprocess.Popen]:
-    """A supervised run whose daemon is there; it ends with the block."""
+    """Start a supervised run, and yield it when its daemon runs; the run ends with the block."""
     script = RUN.replace("ACTION", action)
     with subprocess.Popen(
         [sys.executable, "-c", script, marker],

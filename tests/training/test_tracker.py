@@ -1,4 +1,4 @@
-"""What AReaL is told of episodes: statistics, and the rewards by which it filters groups."""
+"""AReaL gets statistics of episodes, and the rewards by which it filters groups."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Why a run cannot go on, by AReaL's own counts and controllers, without the run's processes."""
+"""A trainer says why its run cannot go on: AReaL's own counts, without a run's processes."""
 
 import socket
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def listeners() -> Iterator[list[socket.socket]]:
 
 @pytest.fixture
 def trainer(listeners) -> Tau2PPOTrainer:
-    """A trainer of AReaL's own controller and counts, whose engines and workers are left out."""
+    """A trainer with AReaL's own controller and counts, but without engines and workers."""
     ports = [listener.getsockname()[1] for listener in listeners]
     controller = RolloutController.__new__(RolloutController)
     controller.server_infos = [LocalInfServerInfo("127.0.0.1", ports[0], None)]
@@ -89,7 +89,7 @@ def test_a_lost_worker_explains_its_server(trainer, listeners):
     assert trainer.why_stuck() == "worker rollout/0 has ended with exit code -9"
 
 
-def test_a_run_of_which_nothing_can_be_found_out_is_not_stuck():
+def test_a_run_whose_state_cannot_be_found_out_is_not_stuck():
     def why_stuck() -> str | None:
         raise OSError("too many open files")
 

@@ -56,13 +56,13 @@ VOCABULARY = 2048
 MIN_FREQUENCY = 60
 
 SFT = (
-    # in turns
+    # turns in a batch
     "train_dataset.batch_size=32",
     "total_train_epochs=6",
     "actor.optimizer.lr=3.0e-3",
 )
 RL = (
-    # in groups
+    # tasks in a batch
     "train_dataset.batch_size=8",
     "valid_dataset.type=rl",
     "valid_dataset.batch_size=32",
@@ -75,7 +75,7 @@ RL = (
     "gconfig.max_new_tokens=48",
     "actor.optimizer.lr=3.0e-4",
     # Some batches have ten times the usual gradient. Adam scales it by its long memory of smaller
-    # ones, and makes a leap: the model unlearns what it was certain of.
+    # gradients, so that the step is too large: the model unlearns what it was certain of.
     "actor.optimizer.gradient_clipping=0.2",
     "actor.optimizer.beta2=0.95",
 )
@@ -250,7 +250,7 @@ def _answers(base_url: str) -> bool:
 def pass_rate_table(runs: list[SeedRun]) -> Iterator[str]:
     """Yield the lines of a table: held-out pass^1 before and after RL, and its rise.
 
-    Each number has a 95% interval; it resamples tasks, for the rise in pairs.
+    Each number has a 95% interval, from resampled tasks. The rise is computed for each task.
     """
     yield f"{'held-out pass^1':24}{'before':>24}{'after':>24}{'rise':>24}"
     for run in runs:

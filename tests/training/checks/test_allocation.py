@@ -1,4 +1,4 @@
-"""Allocations that are none, and those that do not use the cluster's GPUs."""
+"""Allocations that are not valid, and those that do not use exactly the cluster's GPUs."""
 
 import pytest
 

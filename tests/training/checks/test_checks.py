@@ -1,4 +1,4 @@
-"""The sequence of checks: all problems at once, and pure checks that touch nothing."""
+"""All checks together: they list all problems at once, and pure checks only read."""
 
 import pytest
 

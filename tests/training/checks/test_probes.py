@@ -1,4 +1,4 @@
-"""What only a try can show: folders, the reward function, a login, the user LLM."""
+"""Problems that only a try can show: of folders, reward function, login, and user LLM."""
 
 import socket
 
@@ -36,7 +36,7 @@ def test_placeholders_are_not_written(airline):
     assert list(probe_output_folders(config)) == []
 
 
-def test_a_reward_function_that_is_none(airline):
+def test_a_reward_function_that_does_not_exist(airline):
     assert list(probe_reward_function(airline())) == []
     (problem,) = probe_reward_function(airline("reward_fn_path=json.dumps"))
     assert problem.startswith("reward_fn_path: ")

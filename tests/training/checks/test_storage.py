@@ -1,4 +1,4 @@
-"""Names that cannot be, folders without a name, models that are not there."""
+"""Names that are not valid, folders without a name, models that do not exist."""
 
 import pytest
 
