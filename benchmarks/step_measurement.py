@@ -15,11 +15,12 @@ from benchmarks.models import load_model, load_tokenizer
 from benchmarks.recorded_episodes import (
     DOMAIN,
     Group,
+    Sample,
     record,
     solved,
     tasks_that_change_the_database,
 )
-from benchmarks.tries import Batch, first_turns, renumbered, samples, sharing
+from benchmarks.tries import Batch, count_packed_tokens, first_turns, renumbered, samples_of
 from examples.tau2.training.checks.loading import load_config
 from examples.tau2.training.launch import ConfigError, as_hydra_override
 from examples.tau2.utils import Tau2PPOConfig
@@ -68,8 +69,8 @@ def measure(args: argparse.Namespace) -> dict:
     if args.samples:
         trained = list(first_turns(groups, args.samples))
     else:
-        trained = [samples(group) for group in groups]
-    trained_counts = sharing(samples(trained), limit)
+        trained = [samples_of(group) for group in groups]
+    trained_counts = count_packed_tokens(samples_of(trained), limit)
 
     batches = [concat_padded_tensors(group) for group in trained]
     if args.model == "tiny":
@@ -125,11 +126,13 @@ def microbatch_limit(actor: PPOActorConfig) -> int:
 def count_tokens(task_ids: list[str], groups: list[Group], limit: int) -> dict:
     """Count the tokens of each group, and of all together, before and after packing."""
     rows = []
+    all_samples: list[Sample] = []
     for task_id, group in zip(task_ids, groups, strict=True):
-        counts = sharing(samples(group), limit)
+        samples = samples_of(group)
+        all_samples += samples
+        counts = count_packed_tokens(samples, limit)
         rows.append({"task": task_id, "episodes": len(group), "solved": solved(group), **counts})
-    all_samples = [sample for group in groups for sample in samples(group)]
-    return {"groups": rows, "all": sharing(all_samples, limit)}
+    return {"groups": rows, "all": count_packed_tokens(all_samples, limit)}
 
 
 def check_trainable(batches: list[Batch], model: PretrainedConfig, actor: PPOActorConfig) -> None:

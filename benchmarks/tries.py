@@ -17,12 +17,12 @@ from examples.tau2.training.launch import ConfigError
 Batch = dict[str, torch.Tensor]
 
 
-def samples(group: Group) -> list[Sample]:
+def samples_of(group: Group) -> list[Sample]:
     """Return all turns of a group."""
     return list(chain.from_iterable(group))
 
 
-def sharing(samples: list[Sample], limit: int) -> dict[str, float]:
+def count_packed_tokens(samples: list[Sample], limit: int) -> dict[str, float]:
     """Count the tokens of samples before and after AReaL packs them into tries.
 
     A trie has at most `limit` tokens. `ratio` is the number of tokens before, divided by the number

@@ -5,7 +5,7 @@ import torch
 from areal.utils.data import concat_padded_tensors
 
 from benchmarks.recorded_episodes import Group, Sample
-from benchmarks.tries import first_turns, renumbered, sharing
+from benchmarks.tries import count_packed_tokens, first_turns, renumbered
 from examples.tau2.training.launch import ConfigError
 
 
@@ -32,14 +32,14 @@ THREE = [sample(1, 2, 3, 4), sample(1, 2, 3, 5, 6), sample(1, 9)]
     ],
 )
 def test_a_common_prefix_is_counted_once_per_trie(limit, tries, tokens):
-    counted = sharing(THREE, limit)
+    counted = count_packed_tokens(THREE, limit)
     assert (counted["tokens"], counted["tries"], counted["tokens_in_tries"]) == (11, tries, tokens)
     assert counted["ratio"] == 11 / tokens
 
 
 def test_a_sample_longer_than_a_trie_is_refused():
     with pytest.raises(ConfigError, match="5 tokens.*max_tokens_per_mb=4"):
-        sharing(THREE, 4)
+        count_packed_tokens(THREE, 4)
 
 
 def test_renumbering_changes_no_prefix():
