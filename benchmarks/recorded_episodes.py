@@ -115,9 +115,7 @@ def tasks_that_change_the_database() -> list[Task]:
 
 
 def expected_calls(task: Task) -> list[Call]:
-    criteria = task.evaluation_criteria
-    actions = (criteria.actions if criteria else None) or []
-    return [(action.name, action.arguments) for action in actions]
+    return [(action.name, action.arguments) for action in environment.expected_actions(task)]
 
 
 def changes(tool: str) -> bool:

@@ -46,21 +46,21 @@ from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
 
 logger = logging.getLogger(__name__)
 
-# folders of trajectories whose loss was logged; a training framework may make a workflow for
-# every group, so that the process remembers them
+# The output folders for which it was logged that trajectories are lost. The process remembers them,
+# because a training framework may make a new workflow for every group.
 _failed_dirs: set[Path] = set()
-# One thread writes all trajectories. Of several, each may in turn keep the event loop waiting for
-# Python's lock, for 5 ms.
+# One thread writes all trajectories. Each of several threads could make the event loop wait for
+# Python's lock, for 5 ms at a time.
 _writer = ThreadPoolExecutor(1, "trajectories")
 
 
 class EpisodeRejected(RuntimeError):
-    """The episode ended by no doing of the agent; the message names the task and the cause."""
+    """The episode says nothing about the agent; the message names the task and the cause."""
 
 
 @dataclass(frozen=True)
 class RolloutContext:
-    """What an episode is played for.
+    """The purpose of an episode, and its place in the training.
 
     `group` is the number of its group, and `weight_version` the number of weight updates before
     it; both are None outside training.
@@ -72,23 +72,23 @@ class RolloutContext:
 
 
 class RolloutTracker(Protocol):
-    """What a training framework tells an episode, and is told of it."""
+    """A training framework's side of an episode: it gives the context, and takes the results."""
 
     def context(self) -> RolloutContext:
-        """Return what the current episode is played for."""
+        """Return the context of the current episode."""
         ...
 
     def record(self, statistics: dict[str, float]) -> None:
-        """Take the numbers of an episode."""
+        """Record the statistics of an episode."""
         ...
 
     def remember_reward(self, reward: float) -> None:
-        """Take the reward of an episode, by which groups are filtered."""
+        """Keep the reward of an episode; groups are filtered by their rewards."""
         ...
 
 
 class NoTracker:
-    """The tracker of an episode outside training."""
+    """A tracker for episodes outside training; it records nothing."""
 
     def context(self) -> RolloutContext:
         return RolloutContext()
@@ -107,13 +107,13 @@ class Tau2AgentWorkflow:
         econfig: fields of `Tau2EnvConfig`.
         gen_args: arguments of each chat completion of the agent, e.g. temperature, top_p,
             max_completion_tokens.
-        output_dir: where trajectories go; None writes none.
+        output_dir: the folder for trajectories; None writes no files.
         model: name of the agent's model; AReaL's proxy ignores it.
         datasets: (path, fields of `TaskFilter`) of each data set that will be played. They are
             read now, and not while episodes are under way. Without any, tau2's tasks of the
             domain are read.
-        tracker: what records episodes for training, or the import path of its class, since a
-            training framework hands plain data to its workers; None records nothing.
+        tracker: records episodes for training; None records nothing. It may be the import path of
+            a class, because a training framework hands plain data to its workers.
 
     Raises:
         OSError, ValueError: a data set cannot be read, or has tasks that cannot be played.
@@ -201,7 +201,7 @@ class Tau2AgentWorkflow:
             )
         # the evaluation replays the episode: let other episodes go first
         await asyncio.sleep(0)
-        return self._evaluated(episode, config, row)
+        return self._evaluate(episode, config, row)
 
     async def _converse(self, episode: AsyncOrchestrator) -> None:
         """Play the conversation up to the episode's deadline."""
@@ -215,7 +215,7 @@ class Tau2AgentWorkflow:
             self._end_at_deadline(episode)
 
     def _end_at_deadline(self, episode: AsyncOrchestrator) -> None:
-        """End an episode whose time is up, by the fault of the agent.
+        """End an episode whose time is up; the agent is at fault.
 
         Raises:
             EpisodeRejected: the user simulator took the time, or the config rejects the episode.
@@ -231,10 +231,10 @@ class Tau2AgentWorkflow:
             raise EpisodeRejected(f"not finished within the deadline of {timeout:g} s")
         episode.fail("timeout")
 
-    def _evaluated(
+    def _evaluate(
         self, episode: AsyncOrchestrator, config: Tau2EnvConfig, row: TaskRow
     ) -> Tau2RunInfo:
-        """Have tau2 evaluate an episode that has ended, and return all that is known of it."""
+        """Have tau2 evaluate an episode that has ended, and return the episode's record."""
         simulation = episode.simulation_run()
         reward_info = evaluate_episode(
             simulation,
@@ -291,7 +291,9 @@ class Tau2AgentWorkflow:
 
 
 def make_tracker(tracker: str | RolloutTracker | None) -> RolloutTracker:
-    """Return the tracker of this import path, or the object itself; None is a tracker of nothing.
+    """Return the tracker that is given, or make one of the class at this import path.
+
+    None makes a tracker that records nothing.
 
     Raises:
         ImportError, AttributeError, ValueError: the path cannot be imported.
@@ -305,9 +307,9 @@ def make_tracker(tracker: str | RolloutTracker | None) -> RolloutTracker:
 def _prepare(
     domain: str, solo_mode: bool, thinking_tool: bool, datasets: tuple[tuple[str, TaskFilter], ...]
 ) -> None:
-    """Read and make what episodes share.
+    """Read the tasks and databases that episodes share, and make the schemas of their tools.
 
-    This is done once per process, though AReaL makes a new workflow for every group.
+    This is done once per process, although AReaL makes a new workflow for every group.
     """
     rows: list[TaskRow] = []
     for path, task_filter in datasets:

@@ -34,6 +34,7 @@ from examples.tau2.evaluation.tau2_results import tau2_results
 
 
 def options_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command's options."""
     parser = argparse.ArgumentParser(
         description="Measure a model on tau2's tasks: pass^k with 95% intervals."
     )
@@ -41,41 +42,41 @@ def options_parser() -> argparse.ArgumentParser:
     either = argparse.BooleanOptionalAction
     domains = ", ".join(environment.DOMAINS)
 
-    # what is played
+    # the tasks
     config_help = "a training YAML: its econfig and eval_gconfig, except for the options given"
     add("--config", type=Path, help=config_help)
     add("--domain", help=f"{domains} (default: telecom)")
-    split_help = "of the domain's tasks (default: test, or none with files)"
+    split_help = "splits of the domain's tasks (default: test, or none with files)"
     add("--split", nargs="+", default=[], help=split_help)
-    files_help = "tasks of one's own; see the README"
+    files_help = "files of your own tasks; see docs/data.md"
     add("--tasks-file", nargs="+", default=[], metavar="FILE", help=files_help)
-    tasks_help = "only these of them, by their ids as printed"
+    tasks_help = "play only the tasks with these ids, as printed"
     add("--tasks", nargs="+", metavar="ID", help=tasks_help)
     add("--trials", type=int, default=4, help="episodes of a task (default: 4)")
 
-    # who plays
+    # the models
     add("--base-url", help="the model's server; default: litellm's provider for --model")
     add("--model")
     add("--user-base-url", help="the user simulator's server; default: litellm's provider")
     add("--user-model")
 
-    # how an episode is played
+    # an episode
     add("--solo-mode", action=either, help="no user simulator")
     add("--add-thinking-tool", action=either, help="offer tau2's `think`")
-    add("--max-steps", type=int, help="of an episode (default: 100)")
-    add("--timeout", type=float, help="of an episode in seconds (default: 600)")
+    add("--max-steps", type=int, help="steps of an episode at most (default: 100)")
+    add("--timeout", type=float, help="deadline of an episode in seconds (default: 600)")
     add("--temperature", type=float, help="default: 0")
     add("--top-p", type=float)
-    add("--max-completion-tokens", type=int, help="of a turn")
+    add("--max-completion-tokens", type=int, help="tokens of a turn at most")
     choice_help = (
         "default: tau2's, required in solo mode and auto elsewhere; "
         "AReaL's proxy ignores it, which is like auto"
     )
     add("--tool-choice", choices=["auto", "required"], help=choice_help)
 
-    # how the evaluation runs
+    # the evaluation
     add("--concurrency", type=int, default=16, help="episodes at once (default: 16)")
-    attempts_help = "at an episode that fails for another reason than the model (default: 3)"
+    attempts_help = "tries of an episode that fails, but not by the model (default: 3)"
     add("--attempts", type=int, default=3, help=attempts_help)
     output_help = "folder (default: evaluations/<domain>-<model>-<hash of the settings>)"
     add("--output", type=Path, help=output_help)
@@ -83,9 +84,9 @@ def options_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; 0: all trials are there, 1: some are missing, 2: nothing can be played.
+    """Run the command, and return its exit status.
 
-    The exit status after Ctrl-C is 130.
+    0: all trials are there, 1: some are missing, 2: nothing can be played, 130: Ctrl-C was pressed.
     """
     parser = options_parser()
     options = parser.parse_args(argv)
@@ -108,7 +109,7 @@ def run(
 ) -> int:
     """Play what is missing, write and print the results, and return the exit status."""
     tasks = f"{len(settings.rows)} tasks of {' and '.join(settings.domains)}"
-    _tell(f"{tasks} x {settings.trials} trials; results in {folder}")
+    _tell(f"{tasks} x {settings.num_trials} trials; results in {folder}")
     interrupted = False
     failures: dict[TrialKey, str] = {}
     try:
@@ -121,7 +122,7 @@ def run(
         return 2
 
     # the trials of a task stand together
-    keys = [TrialKey(task_id, n) for task_id in settings.rows for n in range(settings.trials)]
+    keys = [TrialKey(task_id, n) for task_id in settings.rows for n in range(settings.num_trials)]
     trials = [store.trials[key] for key in keys if key in store.trials]
     missing = {key: failures.get(key, "not played") for key in keys if key not in store.trials}
     summary = summarize(settings, trials, missing)

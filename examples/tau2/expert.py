@@ -1,10 +1,10 @@
-"""Write turns to fine-tune on, for `sft.py`, of dialogs that earn the full reward.
+"""Write the turns of dialogs that earn the full reward, for `sft.py` to fine-tune on.
 
-Either of the expected actions of tasks, with a user who says what is needed:
+The dialogs are the expected actions of tasks, with a user who says what is needed:
 
     python3 examples/tau2/expert.py turns.jsonl --domain telecom --split train --solo-mode
 
-or of the episodes of earlier rollouts, by `train.py` (a folder of trajectories) or `evaluate.py`
+or the episodes of earlier rollouts, from `train.py` (a folder of trajectories) or `evaluate.py`
 (its episodes.jsonl):
 
     python3 examples/tau2/expert.py turns.jsonl \
@@ -42,36 +42,43 @@ from examples.tau2.episode.config import Tau2EnvConfig
 
 
 def options_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command's options."""
     parser = argparse.ArgumentParser(
-        description="Write turns to fine-tune on, of dialogs that earn the full reward."
+        description="Write the turns of dialogs that earn the full reward, to fine-tune on."
     )
     add = parser.add_argument
     add("turns", type=Path, help="the file to write, JSONL")
-    trajectories_help = "folders of train.py's, or episodes.jsonl of evaluate.py; else:"
+    trajectories_help = "folders of trajectories by train.py, or episodes.jsonl by evaluate.py"
     add("--trajectories", nargs="+", type=Path, help=trajectories_help)
-    domain_help = "the tasks whose expected actions are played"
+    domain_help = "play the expected actions of this domain's tasks instead"
     add("--domain", choices=environment.DOMAINS, help=domain_help)
-    add("--split", default="train", help="of the domain's tasks (default: train)")
-    add("--tasks-file", metavar="FILE", help="tasks of one's own instead; see the README")
+    add("--split", default="train", help="split of the domain's tasks (default: train)")
+    add("--tasks-file", metavar="FILE", help="file of your own tasks instead; see docs/data.md")
     add("--solo-mode", action="store_true", help="no user: the agent gets a ticket")
     add("--add-thinking-tool", action="store_true", help="offer tau2's `think`")
     return parser
 
 
 def scripts_of_tasks(econfig: Tau2EnvConfig, dataset: str) -> Iterator[DialogScript]:
-    """The scripts of the expected actions of a data set's tasks."""
+    """Write a script of the expected actions of each task of a data set."""
     for row in task_rows(econfig.domain, dataset, econfig.solo_mode):
         yield script_of_expected_actions(econfig, find_task_row(row, econfig.domain))
 
 
 def scripts_of_episodes(paths: list[Path]) -> list[DialogScript]:
-    """The scripts of the successful episodes; of those that say the same, the last one."""
-    scripts = [script_of_episode(info) for info in successful_episodes(paths)]
-    return list({script.words(): script for script in scripts}.values())
+    """Write the scripts of the successful episodes; of those that say the same, keep the last."""
+    scripts: dict[tuple[str, str, str], DialogScript] = {}
+    for info in successful_episodes(paths):
+        script = script_of_episode(info)
+        scripts[script.content_key()] = script
+    return list(scripts.values())
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; 0: turns are written, 1: no dialog earned the full reward, 2: an error."""
+    """Run the command, and return its exit status.
+
+    0: turns are written, 1: no dialog earned the full reward, 2: an error.
+    """
     parser = options_parser()
     options = parser.parse_args(argv)
     if bool(options.trajectories) == bool(options.domain):
@@ -97,8 +104,8 @@ def main(argv: list[str]) -> int:
     except (OSError, ValueError, LookupError) as error:
         parser.error(str(error))
     if failed:
-        names = ", ".join(failed)
-        print(f"{len(failed)} dialogs earned less and are left out: {names}", file=sys.stderr)
+        left_out = ", ".join(failed)
+        print(f"{len(failed)} dialogs earned less and are left out: {left_out}", file=sys.stderr)
     if not earned:
         return 1
     number = write_turns(options.turns, earned)

@@ -22,11 +22,15 @@ from examples.tau2.viewer.report_page import MAX_EPISODES, write_report
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; 0: the page is written, 2: there is nothing to write it from."""
+    """Run the command, and return its exit status.
+
+    0: the page is written, 2: the folder has no records, or a file cannot be read or written.
+    """
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, metavar="run folder")
-    parser.add_argument("--output", type=Path, help="default: report.html in the folder")
-    episodes_help = f"at most, in whole groups from all over the run (default: {MAX_EPISODES})"
+    output_help = "file or folder for the page (default: report.html in the run folder)"
+    parser.add_argument("--output", type=Path, help=output_help)
+    episodes_help = f"episodes at most, in groups from all over the run (default: {MAX_EPISODES})"
     parser.add_argument("--episodes", type=int, default=MAX_EPISODES, help=episodes_help)
     options = parser.parse_args(argv)
     if options.episodes < 1:

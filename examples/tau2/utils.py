@@ -13,7 +13,7 @@ __all__ = ["Tau2EnvConfig", "Tau2PPOConfig", "Tau2RunInfo", "Tau2SFTConfig", "si
 
 @dataclass
 class RunConfig:
-    """What every run has: how it presents itself, and how long it may take."""
+    """The options of every run: its output in the terminal, and its deadline."""
 
     quiet: bool = field(
         default=False,
@@ -25,7 +25,8 @@ class RunConfig:
     run_timeout: float | None = field(
         default=None,
         metadata={
-            "help": "Deadline of the whole run in seconds; it is ended, with all its processes."
+            "help": "Deadline of the whole run in seconds. "
+            "At the deadline, all processes of the run are ended."
         },
     )
 

@@ -69,7 +69,7 @@ def test_a_dialog_that_leaves_its_script_ends_without_the_reward(econfig):
 def test_scripts_of_the_same_words_have_the_same_key_whatever_their_ids():
     first, second = (episode(say(None, CREATE), say(None, ("done", {}))) for _ in range(2))
     other = episode(say("I create it.", CREATE), say(None, ("done", {})))
-    keys = [script_of_episode(info).words() for info in (first, second, other)]
+    keys = [script_of_episode(info).content_key() for info in (first, second, other)]
     assert keys[0] == keys[1] != keys[2]
     assert first.simulation.id != second.simulation.id
 

@@ -1,4 +1,4 @@
-"""Tasks that rows name: found by their rows, and refused if they cannot be played."""
+"""Tasks are found by the rows of data sets, and refused if they cannot be played."""
 
 import json
 import os
@@ -16,7 +16,7 @@ def make_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-def test_what_is_not_there(tmp_path):
+def test_a_task_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         find_task_row({"tasks_file": str(tmp_path / "none.jsonl"), "row": 1}, "mock")
     with pytest.raises(LookupError, match="no task in row 2"):
@@ -54,7 +54,7 @@ def test_what_is_not_there(tmp_path):
         ),
     ],
 )
-def test_databases_that_cannot_be_loaded(name, make, problem, tmp_path):
+def test_a_database_that_cannot_be_loaded_is_named(name, make, problem, tmp_path):
     make(tmp_path / name)
     path = write(tmp_path, [mock_entry("ann", "Lunch", db_path=name)])
     assert f"database {tmp_path / name}: " in problem_of(path) and problem in problem_of(path)
@@ -87,7 +87,7 @@ def with_criteria(**criteria) -> dict:
                     {"env_type": "assistant", "func_name": "assert_luck", "arguments": {}}
                 ]
             ),
-            "calls 'assert_luck', which the assistant's toolkit has not",
+            "calls 'assert_luck', which the assistant's toolkit does not have",
         ),
         (
             with_criteria(
@@ -95,7 +95,7 @@ def with_criteria(**criteria) -> dict:
                     {"env_type": "user", "func_name": "assert_task_status", "arguments": {}}
                 ]
             ),
-            "calls 'assert_task_status', which the user's toolkit has not",
+            "calls 'assert_task_status', which the user's toolkit does not have",
         ),
         (
             mock_entry(
@@ -107,11 +107,11 @@ def with_criteria(**criteria) -> dict:
                     ]
                 },
             ),
-            "calls '__init__', which the assistant's toolkit has not",
+            "calls '__init__', which the assistant's toolkit does not have",
         ),
         (
             with_criteria(reward_basis=["DB", "NL_ASSERTION"]),
-            "needs an LLM judge, which this package has not",
+            "needs an LLM judge; this package has none",
         ),
     ],
 )

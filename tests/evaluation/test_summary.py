@@ -11,7 +11,7 @@ HALF = Metrics(2, 4, {"reward": Estimate(0.5, 0.25, 0.75), "pass^1": Estimate(0.
 def summary(**fields) -> Summary:
     empty = {
         "identity": {"model": "m"},
-        "trials": 2,
+        "num_trials": 2,
         "all_tasks": NOTHING,
         "expecting_actions": NOTHING,
         "by_domain": {"mock": NOTHING},

@@ -38,7 +38,7 @@ from aenv.examples.tau2_rl.sdk_environment import (
     environment_variables,
 )
 from examples.tau2.episode.completions import MAX_NESTING
-from examples.tau2.episode.llm import describe_error, policy_failure
+from examples.tau2.episode.llm import agent_failure, describe_error
 
 # not a child of the logger `aenv`, which has the SDK's handler
 logger = logging.getLogger("tau2_rl")
@@ -175,7 +175,7 @@ class Conversation(RunHooks):
             async with deadline:
                 await self._converse(agent)
         except openai.APIStatusError as error:
-            failure = policy_failure(error)
+            failure = agent_failure(error)
             if failure is None or self.turns == 0:
                 raise
             logger.info("the policy's own failure: %s", describe_error(failure))

@@ -202,8 +202,7 @@ def demonstrations(tasks: list[Task]) -> tuple[list[Turn], list[float]]:
 
 def _expected_calls(task: Task) -> tuple[str, ...]:
     """Write the actions that the task expects as texts of the model."""
-    criteria = task.evaluation_criteria
-    actions = (criteria.actions if criteria else None) or []
+    actions = environment.expected_actions(task)
     return tuple(_call(action.name, action.arguments) for action in actions)
 
 

@@ -1,1 +1,1 @@
-"""What is played and learnt from: data sets, tasks, turns, and their tokens."""
+"""Reads what is played and learnt from: data sets, tasks, turns, and their tokens."""

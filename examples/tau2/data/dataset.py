@@ -13,14 +13,14 @@ from examples.tau2.episode import environment
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# of more bad rows than these, only the number is told
+# a message names at most this number of bad rows, and counts the others
 MAX_NAMED_ROWS = 20
 
 
 class BadTasks(ValueError):
-    """Tasks that cannot be played; `problems` says of each what is wrong.
+    """Some tasks cannot be played; `problems` says what is wrong with each of them.
 
-    Of many bad tasks, `problems` names the first, and ends with the number of the others.
+    If they are many, `problems` has the first ones, and ends with the number of the others.
     """
 
     def __init__(self, problems: list[str]):
@@ -32,10 +32,11 @@ class BadTasks(ValueError):
 
 
 class TaskFilter(BaseModel, frozen=True, extra="forbid"):
-    """Which tasks of a data set are played: the `dataset_kwargs` of AReaL's config of a data set.
+    """A choice among the tasks of a data set: the `dataset_kwargs` of AReaL's config of a data set.
 
-    - `domains`: only tasks of these domains; all if empty.
-    - `min_actions`, `max_actions`: how many actions a task expects, of agent and user together.
+    - `domains`: only tasks of these domains; of all domains if empty.
+    - `min_actions`, `max_actions`: limits of the number of actions that a task expects, of agent
+      and user together.
     """
 
     domains: tuple[environment.Domain, ...] = ()
@@ -44,8 +45,7 @@ class TaskFilter(BaseModel, frozen=True, extra="forbid"):
 
     def accepts(self, row: TaskRow) -> bool:
         """Whether the task passes the filter."""
-        criteria = row.task.evaluation_criteria
-        expected = len((criteria.actions if criteria else None) or [])
+        expected = len(environment.expected_actions(row.task))
         if self.domains and row.domain not in self.domains:
             return False
         if self.max_actions is not None and expected > self.max_actions:
@@ -72,11 +72,11 @@ def task_rows(
 ) -> tuple[dict[str, Any], ...]:
     """List the tasks of a split or a tasks file, in its order, as rows for `find_task_row`.
 
-    In solo mode, these are the tasks that tau2's solo agent takes: the others have no ticket. All
-    that is needed to play the tasks is read.
+    In solo mode, these are the tasks that tau2's solo agent takes: the others have no ticket. The
+    call also reads the databases of the tasks.
 
     Args:
-        domain: of the split; in a tasks file, of tasks that name none.
+        domain: the domain of the split, or of those tasks of a file that name none.
         path: `tau2/<split>`, or a file `*.jsonl` or `*.json`.
 
     Raises:
@@ -115,7 +115,7 @@ def tau2_dataset(
     are repeated in turn up to a multiple of `full_batches_of`. With 1, as for validation, no task
     is repeated.
     """
-    # episodes without AReaL do without this package
+    # this package is not installed where episodes are played without AReaL
     from datasets import Dataset
 
     rows = task_rows(domain, path, solo_mode, TaskFilter(**dataset_kwargs))

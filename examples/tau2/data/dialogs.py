@@ -1,4 +1,4 @@
-"""Scripts of dialogs, which are played anew: a task's expected actions, or an earlier episode."""
+"""Writes and plays scripts of dialogs: a task's expected actions, or an earlier episode."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -12,6 +12,7 @@ from tau2.data_model.tasks import Task
 
 from examples.tau2.data.tasks import dataset_row, find_task_row
 from examples.tau2.data.tasks_file import TaskRow
+from examples.tau2.episode import environment
 from examples.tau2.episode.completions import assistant_entry, chat_completion
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.messages import to_openai
@@ -19,7 +20,7 @@ from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
 from examples.tau2.episode.trajectory import Tau2RunInfo
 
-# with this tau2's user ends the conversation
+# tau2's user ends the conversation with this text
 USER_STOP = "###STOP###"
 # an entry of an OpenAI history
 Entry = dict[str, Any]
@@ -38,8 +39,8 @@ class DialogScript:
     agent: list[Entry]
     user: list[Entry]
 
-    def words(self) -> tuple[str, str, str]:
-        """A key that is equal for scripts that say the same on the same task."""
+    def content_key(self) -> tuple[str, str, str]:
+        """Make a key that is equal for scripts that say the same on the same task."""
         said = []
         for entry in (*self.agent, *self.user):
             functions = [call["function"] for call in entry.get("tool_calls", [])]
@@ -58,17 +59,16 @@ class PlayedDialog:
 def script_of_expected_actions(econfig: Tau2EnvConfig, row: TaskRow) -> DialogScript:
     """Write the script in which the expected actions of a task are done in their order.
 
-    The agent does its own actions, and asks the user for those of the user. At the end it tells
-    what the task wants to be communicated.
+    The agent does its own actions, and asks the user for those of the user. At the end the agent
+    says the information that the task wants to be communicated.
     """
     task, criteria = row.task, row.task.evaluation_criteria
-    actions = (criteria and criteria.actions) or []
     told = (criteria and criteria.communicate_info) or []
     agent: list[Entry] = []
     user: list[Entry] = []
     if not econfig.solo_mode:
         user.append(assistant_entry(_request(task), []))
-    for number, action in enumerate(actions):
+    for number, action in enumerate(environment.expected_actions(task)):
         arguments = json.dumps(action.arguments, ensure_ascii=False)
         call = assistant_entry(None, [(f"call_{number}", action.name, arguments)])
         if econfig.solo_mode or action.requestor == "assistant":
@@ -85,7 +85,7 @@ def script_of_expected_actions(econfig: Tau2EnvConfig, row: TaskRow) -> DialogSc
 
 
 def script_of_episode(info: Tau2RunInfo) -> DialogScript:
-    """Write the script of what was said in an episode, with the agent's thoughts.
+    """Write the script of an episode: all that was said, with the agent's thoughts.
 
     Raises:
         LookupError, ValueError, OSError: the task is gone, or its file cannot be read.
@@ -113,18 +113,18 @@ def script_of_episode(info: Tau2RunInfo) -> DialogScript:
 
 
 async def play_script(script: DialogScript) -> PlayedDialog:
-    """Play the dialog in the real environment, and let tau2 evaluate it.
+    """Play the dialog in the real environment, and have tau2 evaluate it.
 
-    If the dialog takes another course than its script, a side may come to the end of its lines.
-    Then the agent says nothing, which is a failure, or the user ends the conversation.
+    If the dialog differs from its script, a side may have nothing left to say. Then the agent gives
+    an empty answer, which is a failure, or the user ends the conversation.
     """
     said: list[tuple[list[Entry], Entry]] = []
     agent, user = iter(script.agent), iter(script.user)
 
     async def call_agent(messages: list[Entry], tools: object, choice: object) -> ChatCompletion:
-        line = next(agent, assistant_entry(None, []))
-        said.append((list(messages), line))
-        return chat_completion(line)
+        entry = next(agent, assistant_entry(None, []))
+        said.append((list(messages), entry))
+        return chat_completion(entry)
 
     async def call_user(messages: list[Entry], tools: object, choice: object) -> ChatCompletion:
         return chat_completion(next(user, assistant_entry(USER_STOP, [])))
@@ -170,7 +170,7 @@ def _episodes(path: Path) -> Iterator[bytes]:
 
 
 def _request(task: Task) -> str:
-    """The user's first message: why the user calls, and what the user knows."""
+    """Write the user's first message: why the user calls, and what the user knows."""
     instructions = task.user_scenario.instructions
     if isinstance(instructions, str):
         return instructions

@@ -1,4 +1,4 @@
-"""Conversations as tokens, exactly as AReaL's proxy renders them when the model plays."""
+"""Makes tokens of conversations, exactly as AReaL's proxy does when the model plays."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -34,7 +34,7 @@ def render_text(
     tools: list[dict],
     add_generation_prompt: bool = True,
 ) -> str:
-    """Make the text of which `render` makes tokens."""
+    """Make the text of the same prompt as `render`."""
     rendered = _apply_template(tokenizer, messages, tools, add_generation_prompt, tokenize=False)
     if not isinstance(rendered, str):
         raise TypeError("the tokenizer made no text of the prompt")
@@ -83,7 +83,7 @@ def _apply_template(
 
 
 def _plain(value: Any) -> Any:
-    """Drop what is None in dicts, and make lists of iterables, as AReaL's proxy does."""
+    """Leave out the None values of dicts, and make lists of iterables, as AReaL's proxy does."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, Iterable) and not isinstance(value, str):

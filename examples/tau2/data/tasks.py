@@ -1,4 +1,4 @@
-"""The tasks that the rows of data sets name: looked up, and checked before they are played.
+"""Finds the tasks that the rows of data sets name, and checks whether they can be played.
 
 A row is `{"task_id": id}` for a task of tau2's, or `{"tasks_file": path, "row": number}`.
 """
@@ -13,7 +13,7 @@ from tau2.data_model.tasks import EnvFunctionCall, RewardType
 from examples.tau2.data.tasks_file import TaskRow, explain_error, read_tasks_file
 from examples.tau2.episode import environment
 
-_ID_OF_A_ROW = re.compile(r"(.+?\.jsonl?):(\d+):.*", re.DOTALL)
+_TASKS_FILE_ID = re.compile(r"(.+?\.jsonl?):(\d+):.*", re.DOTALL)
 
 
 def find_task_row(data: dict[str, Any], domain: str) -> TaskRow:
@@ -23,7 +23,7 @@ def find_task_row(data: dict[str, Any], domain: str) -> TaskRow:
     `<path>:<row>:<id>`.
 
     Args:
-        domain: of tau2's tasks, and of tasks of a file that name none.
+        domain: the domain of tau2's tasks, and of those tasks of a file that name none.
 
     Raises:
         LookupError: there is no such task.
@@ -40,7 +40,7 @@ def find_task_row(data: dict[str, Any], domain: str) -> TaskRow:
 
 def dataset_row(task_id: str) -> dict[str, Any]:
     """Make the row of a data set that names the task of this id."""
-    match = _ID_OF_A_ROW.fullmatch(task_id)
+    match = _TASKS_FILE_ID.fullmatch(task_id)
     if match is None:
         return {"task_id": task_id}
     return {"tasks_file": match[1], "row": int(match[2])}
@@ -54,7 +54,7 @@ def task_label(data: dict[str, Any], domain: str) -> str:
 
 
 def unplayable_tasks(rows: dict[int, TaskRow], solo_mode: bool) -> dict[int, str]:
-    """Say by row why tasks cannot be played; reads their databases."""
+    """Read the databases of the tasks, and say by row why some tasks cannot be played."""
     databases = {
         (row.domain, row.db_path) for row in rows.values() if row.domain in environment.DOMAINS
     }
@@ -82,16 +82,16 @@ def _task_problems(row: TaskRow, solo_mode: bool) -> Iterator[str]:
         yield f"domain {domain} has no solo mode"
     toolkits = environment.toolkits(domain)
     criteria = row.task.evaluation_criteria
-    for action in (criteria.actions if criteria else None) or []:
+    for action in environment.expected_actions(row.task):
         if not any(toolkit and toolkit.has_tool(action.name) for toolkit in toolkits.values()):
             yield f"expects {action.name!r}, which is no tool of {domain}"
     for call in _function_calls(row):
         # tau2 calls any attribute of the toolkit that has this name
         function = getattr(toolkits[call.env_type], call.func_name, None)
         if call.func_name.startswith("_") or not callable(function):
-            yield f"calls {call.func_name!r}, which the {call.env_type}'s toolkit has not"
+            yield f"calls {call.func_name!r}, which the {call.env_type}'s toolkit does not have"
     if criteria and RewardType.NL_ASSERTION in criteria.reward_basis:
-        yield "its reward basis, NL_ASSERTION, needs an LLM judge, which this package has not"
+        yield "its reward basis, NL_ASSERTION, needs an LLM judge; this package has none"
 
 
 def _function_calls(row: TaskRow) -> list[EnvFunctionCall]:
@@ -106,7 +106,7 @@ def _function_calls(row: TaskRow) -> list[EnvFunctionCall]:
 
 
 def _database_problem(domain: str, db_path: str | None) -> str | None:
-    # to open a pipe would wait for a writer
+    # only a file is opened: a pipe would wait for a writer
     if db_path is not None and not os.path.isfile(db_path):
         return "no such file"
     try:

@@ -1,4 +1,4 @@
-"""Tasks files: tau2 tasks of one's own, read and validated.
+"""Reads and validates tasks files, which have tau2 tasks of the user's own.
 
 A tasks file is JSONL with a tau2 `Task` in each line, like inclusionAI/AReaL-tau2-data, or a JSON
 array of tasks, like tau2's `tasks.json`. A task may also have a `db_path`, the path of its database
@@ -23,10 +23,10 @@ from tau2.data_model.tasks import Task
 
 @dataclass(frozen=True)
 class TaskRow:
-    """A task, and what it is played on.
+    """A task, with its domain and database.
 
-    - `db_path`: the file of its database; None for the domain's own.
-    - `place`: where the task stands, for messages.
+    - `db_path`: the file of the database; None for the domain's own.
+    - `place`: the place of the task in its file, for messages.
     """
 
     task: Task
@@ -37,14 +37,14 @@ class TaskRow:
 
 @cache
 def read_tasks_file(path: str, domain: str) -> tuple[dict[int, TaskRow], dict[int, str]]:
-    """Read the tasks of a file by row, and what is wrong with the rows that are no tasks.
+    """Read the tasks of a file by row, and say what is wrong with the rows that are no tasks.
 
     Args:
-        domain: of tasks that name none.
+        domain: the domain of tasks that name none.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is an array that is no JSON.
+        ValueError: the file is an array that is no JSON.
     """
     with open(path, "rb") as file:
         data = file.read().removeprefix(codecs.BOM_UTF8)
@@ -82,7 +82,7 @@ def explain_error(error: Exception) -> str:
             location = ".".join(str(part) for part in problem["loc"])
             problems.append(f"{location}: {problem['msg']}")
         if len(problems) > 3:
-            problems[3:] = [f"{len(problems) - 3} more"]
+            problems = [*problems[:3], f"{len(problems) - 3} more"]
         return "; ".join(problems)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()

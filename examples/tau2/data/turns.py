@@ -1,4 +1,6 @@
-"""Turns to learn from by imitation, as in AReaL-tau2-data's `tau2_sft_train.jsonl`: one per line.
+"""Reads and writes files of turns to learn from by imitation, one turn a line.
+
+The format is that of AReaL-tau2-data's `tau2_sft_train.jsonl`:
 
     {"messages": [...], "answer": {...}, "metadata": {...}}
 
@@ -29,9 +31,9 @@ ROLES = ("system", "user", "assistant", "tool")
 class Turn:
     """A turn of an assistant.
 
-    - `messages`: what the assistant was told, an OpenAI history.
-    - `tools`: the tools that it had, as OpenAI's schemas.
-    - `answer`: what it said, an OpenAI message.
+    - `messages`: the OpenAI history before the turn.
+    - `tools`: OpenAI's schemas of the tools that the assistant had.
+    - `answer`: the OpenAI message that the assistant said.
     """
 
     messages: list[dict]
@@ -40,7 +42,9 @@ class Turn:
 
 
 def read_turns(path: Path, convert: Callable[[Turn], T]) -> list[T]:
-    """Read the turns of a file whose dialog was correct and earned the full reward, converted.
+    """Read the turns of a file and convert them, except those of dialogs that failed.
+
+    A dialog failed if it was not correct or did not earn the full reward.
 
     Raises:
         ValueError: lines are no turns, or `convert` refuses them with a ValueError; the message has
@@ -96,7 +100,7 @@ def write_turns(
 
 
 def _parse_turn(line: bytes) -> Turn | None:
-    """Parse a line; None if its dialog failed."""
+    """Parse a line; return None if its dialog failed."""
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -129,7 +133,7 @@ def _part(row: Any, field: str, part_type: type, type_name: str) -> Any:
 
 
 def _offered_tools(metadata: dict) -> list[dict]:
-    """Make the schemas of the tools that the agent of such an episode is offered."""
+    """Make the schemas of the tools that the assistant of a dialog had."""
     domain = metadata.get("domain") or _domain_of(str(metadata.get("source_dialog_id")))
     solo_mode = bool(metadata.get("solo_mode"))
     thinking_tool = bool(metadata.get("add_thinking_tool"))
@@ -185,7 +189,7 @@ def _tool_call(call: Any) -> dict:
 
 
 def _join_thinking(answer: dict) -> dict:
-    """Make the message that the agent's history would have: the thinking is part of its content."""
+    """Make the message of an agent's history, in which the thinking is part of the content."""
     content, thinking = _text(answer, "content"), _text(answer, "thinking")
     if not (content.strip() or answer.get("tool_calls")):
         raise ValueError("answer has neither content nor tool_calls")

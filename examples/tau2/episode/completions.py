@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: making one, and reading text and tokens from it; needs no tau2."""
+"""Makes OpenAI's chat completions, and reads calls, text and tokens from them; needs no tau2."""
 
 import re
 from collections.abc import Sequence
@@ -88,7 +88,9 @@ def to_utf8(text: str) -> str: ...
 def to_utf8(text: None) -> None: ...
 def to_utf8(text: str | None) -> str | None:
     """Replace lone surrogates, which JSON can escape but HTTP cannot carry, by `?`."""
-    return text if text is None else text.encode("utf-8", "replace").decode()
+    if text is None:
+        return None
+    return text.encode("utf-8", "replace").decode()
 
 
 def token_usage(completion: ChatCompletion) -> dict[str, int]:

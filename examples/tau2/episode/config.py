@@ -12,7 +12,7 @@ class Tau2EnvConfig:
         default="telecom",
         metadata={
             "help": "tau2 domain: airline, retail, telecom or mock; "
-            "in a tasks file, of tasks that name none."
+            "in a tasks file, the domain of tasks that name none."
         },
     )
     max_steps: int = field(
@@ -53,8 +53,8 @@ class Tau2EnvConfig:
     action_reward: float = field(
         default=0.0,
         metadata={
-            "help": "What turns earn by doing the expected actions of an unsolved task, "
-            "all of them together; below 1."
+            "help": "Reward that turns earn together for doing all expected actions of a task, "
+            "even if it stays unsolved; below 1."
         },
     )
     timeout: float = field(default=600.0, metadata={"help": "Deadline of an episode in seconds."})
@@ -68,5 +68,5 @@ class Tau2EnvConfig:
 
 
 # the environment variables that set the fields in an AEnvironment instance
-VARIABLES = {field.name: f"TAU2_{field.name.upper()}" for field in fields(Tau2EnvConfig)}
+VARIABLES = {option.name: f"TAU2_{option.name.upper()}" for option in fields(Tau2EnvConfig)}
 VARIABLES["user_llm_base_url"] = "TAU2_USER_LLM_API_BASE"

@@ -1,7 +1,7 @@
-"""Private views of a frozen database: an episode pays for what it looks at, not for the whole.
+"""Private views of a frozen database: an episode copies only the items that it looks up.
 
-What a `FrozenDB` holds cannot be written to. So no tool can spoil another episode, even one that
-writes although tau2 marks it as reading.
+No tool can write to the items of a `FrozenDB`. So no tool can spoil another episode, not even a
+tool that writes although tau2 marks it as reading.
 """
 
 import json
@@ -94,7 +94,7 @@ class TableView(MutableMapping):
         return self._merged().items()
 
     def _merged(self) -> dict[str, BaseModel]:
-        """All items, in the order that a plain dict would have after the same changes."""
+        """Return all items, in the order that a plain dict would have after the same changes."""
         kept = self._frozen.shared
         if self._deleted:
             kept = {key: item for key, item in kept.items() if key not in self._deleted}
@@ -145,7 +145,7 @@ def plain(value: Any) -> Any:
 
 
 class _FrozenItem:
-    """One model of a table or list; searches over tables get `shared`."""
+    """One model of a table or list; `shared` is the immutable model that searches get."""
 
     def __init__(self, item: BaseModel):
         self.shared = _freeze(item)
@@ -164,7 +164,7 @@ class _FrozenItem:
         return self._model.model_validate(self._dump)
 
     def change(self, item: Any) -> dict[str, Any]:
-        """Describe what has become of the item; {} if nothing has changed."""
+        """Describe how the item differs from the frozen one; {} if it does not."""
         if item is self:
             return {}
         return _change(self._dump, self._text, _dump(item))
@@ -197,7 +197,7 @@ class _FrozenTable:
             own, deleted = table, self._items.keys() - table.keys()
         changes: dict[str, Any] = dict.fromkeys(deleted)
         for key, item in own.items():
-            change = self._items[key].change(item) if key in self else _new(item)
+            change = self._items[key].change(item) if key in self else _value(item)
             if change:
                 changes[key] = change
         return changes
@@ -217,8 +217,8 @@ class _FrozenList:
         now = items._items if isinstance(items, ListView) else items
         added = [_dump(item) for item in now[len(self.items) :]]
         changes: dict[str, Any] = {"length": len(now), "added": added}
-        for position, (was, item) in enumerate(zip(self.items, now, strict=False)):
-            change = was.change(item)
+        for position, (frozen, item) in enumerate(zip(self.items, now, strict=False)):
+            change = frozen.change(item)
             if change:
                 changes[str(position)] = change
         return changes
@@ -252,13 +252,13 @@ def _are_models(items: Collection) -> bool:
 
 
 def _change(dump: Any, text: str, now: Any) -> dict[str, Any]:
-    """Describe what `dump` has become; `text` is its `repr`, which is faster to compare."""
+    """Describe the value now; {} if it equals `dump`. `text` is the faster `repr` of `dump`."""
     if repr(now) == text or _canonical(now) == _canonical(dump):
         return {}
-    return _new(now)
+    return _value(now)
 
 
-def _new(item: Any) -> dict[str, Any]:
+def _value(item: Any) -> dict[str, Any]:
     return {"now": _dump(item)}
 
 

@@ -13,7 +13,7 @@ from functools import cache, partial
 from typing import Any, Literal, get_args
 
 from tau2.agent.llm_agent import LLMSoloAgent
-from tau2.data_model.tasks import EnvAssertion, Task
+from tau2.data_model.tasks import Action, EnvAssertion, Task
 from tau2.environment.db import DB
 from tau2.environment.environment import Environment
 from tau2.environment.tool import Tool, as_tool
@@ -31,12 +31,12 @@ SOLO_DOMAINS = ("telecom", "mock")
 
 
 class EpisodeEnvironment(Environment):
-    """A mixin for a domain's environment class: toolkits of its own, and lenient assertions.
+    """A mixin for a domain's environment class: it has other toolkits, and lenient assertions.
 
     Args:
         stock: the environment that the domain makes. Its attributes are taken over, except its
             toolkits.
-        tools, user_tools: the toolkits.
+        tools, user_tools: the toolkits of the agent and of the user.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class EpisodeEnvironment(Environment):
 
 @cache
 def load_tasks(domain: str) -> dict[str, Task]:
-    """Read all tasks of a domain, of every split, by id, in the order of tau2's file."""
+    """Read the tasks of all splits of a domain by id, in the order of tau2's file."""
     return {task.id: task for task in registry.get_tasks_loader(domain)(None)}
 
 
@@ -88,6 +88,12 @@ def find_task(domain: str, task_id: str) -> Task:
         return load_tasks(domain)[task_id]
     except KeyError:
         raise LookupError(f"domain {domain!r} has no task {task_id!r}") from None
+
+
+def expected_actions(task: Task) -> list[Action]:
+    """List the actions that a task expects, of the agent and of the user."""
+    criteria = task.evaluation_criteria
+    return (criteria.actions if criteria else None) or []
 
 
 def playable_solo(task: Task) -> bool:
@@ -205,7 +211,7 @@ def _assemble(
 
 @cache
 def _stock_environment(domain: str, solo_mode: bool) -> Environment:
-    """The domain's own environment, which all episodes share, without its databases."""
+    """Make the domain's own environment, without its databases; all episodes share it."""
     environment = _call_constructor(domain, solo_mode=solo_mode)
     for toolkit in (environment.tools, environment.user_tools):
         if toolkit is not None:

@@ -2,7 +2,8 @@
 
 Both are functions `(messages, tools, tool_choice) -> ChatCompletion`. The agent's LLM is called
 once per turn and never again: AReaL's proxy records each of its completions. The user simulator's
-LLM may be called again, because its failures are not the agent's: `is_transient` tells which pass.
+LLM may be called again, because its failures are not the agent's: `is_transient` tells whether
+another call may succeed.
 """
 
 import asyncio
@@ -71,26 +72,26 @@ def agent_llm(client: AsyncOpenAI, model: str, sampling: dict[str, Any]) -> Call
     ) -> ChatCompletion:
         return await complete(client, model, messages, tools, tool_choice, sampling)
 
-    return policy(call)
+    return with_agent_failures(call)
 
 
-def policy(call: CallLLM) -> CallLLM:
-    """Have `call` raise the agent's own failures as exceptions of this module."""
+def with_agent_failures(call: CallLLM) -> CallLLM:
+    """Make `call` raise the agent's own failures as exceptions of this module."""
 
-    async def call_policy(*arguments: Any) -> ChatCompletion:
+    async def call_agent(*arguments: Any) -> ChatCompletion:
         try:
             return await call(*arguments)
         except openai.APIStatusError as error:
-            failure = policy_failure(error)
+            failure = agent_failure(error)
             if failure is None:
                 raise
             raise failure from error
 
-    return call_policy
+    return call_agent
 
 
-def policy_failure(error: openai.APIStatusError) -> ContextWindowExceeded | EmptyCompletion | None:
-    """Convert a server's error to the agent's failure that it stands for; None if it is no such."""
+def agent_failure(error: openai.APIStatusError) -> ContextWindowExceeded | EmptyCompletion | None:
+    """Convert a server's error to the agent's failure behind it; None if it is the server's."""
     if any(phrase in error.message for phrase in _CONTEXT_EXCEEDED):
         return ContextWindowExceeded(error.message)
     if _ONLY_STOP_TOKENS in error.message:
@@ -161,7 +162,7 @@ async def shared_client(
     """Make a client that never retries.
 
     Without an `http_client`, all clients of an event loop for the same server share connections.
-    None stands for openai's environment variables.
+    Where `base_url` or `api_key` is None, openai's environment variables decide.
     """
     if http_client is not None:
         return AsyncOpenAI(
@@ -259,7 +260,7 @@ def response_cost(response: Any) -> float:
 
 
 def silence_costs() -> None:
-    """Have tau2 calculate costs by `response_cost`; tau2 logs an error for self-hosted models.
+    """Make tau2 calculate costs by `response_cost`; tau2 itself logs errors for self-hosted ones.
 
     A run and a workflow call this when they start.
     """
@@ -271,7 +272,7 @@ def silence_costs() -> None:
 def is_transient(error: Exception) -> bool:
     """Whether a failed call of the user LLM may succeed later.
 
-    Everything may, except a refusal: the statuses 400, 401, 404, ...
+    Any call may, unless the server has refused it: with the statuses 400, 401, 404, ...
     """
     # litellm's errors derive from openai's
     if isinstance(error, openai.APIStatusError):

@@ -1,4 +1,4 @@
-"""tau2's messages as OpenAI's and back: pure functions."""
+"""Converts tau2's messages to OpenAI's and back, by pure functions."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a process logs of a user simulator's outage."""
+"""Logs the outages of the user simulator, for all episodes of a process."""
 
 import logging
 import math
@@ -15,9 +15,10 @@ SHORTEST_LOGGED_OUTAGE = 3.0
 
 
 class Outage:
-    """Counts failed calls of the user simulator, and logs one line a minute on them.
+    """Counts failed calls of the user simulator, and logs one line a minute about them.
 
-    It makes no difference whether all calls fail or a few. The end of an outage is another line.
+    It makes no difference whether all calls fail or only a few. One more line tells when an outage
+    ends.
     """
 
     def __init__(self):
@@ -55,5 +56,5 @@ class Outage:
         self.since = None
 
 
-# of this process: all its episodes have the same user simulator
+# the outage of this process: all its episodes have the same user simulator
 user_outage = Outage()

@@ -75,6 +75,7 @@ class AsyncAgent(LocalAgent[Any]):
     tool_choice: str
 
     def connect(self, call: CallLLM, schemas: list[dict], system_prompt: str) -> None:
+        """Give the agent its LLM, the schemas of its tools, and a new history."""
         self.call = call
         self.schemas = schemas
         self.history: list[dict] = [{"role": "system", "content": system_prompt}]
@@ -157,13 +158,13 @@ class AsyncAgent(LocalAgent[Any]):
 
 
 class ConversationAgent(AsyncAgent, LLMAgent):
-    """tau2's `LLMAgent`, whose next message `think` awaits."""
+    """tau2's `LLMAgent` with an asynchronous LLM."""
 
     tool_choice = "auto"
 
 
 class SoloAgent(AsyncAgent, LLMSoloAgent):
-    """tau2's `LLMSoloAgent`, whose next message `think` awaits."""
+    """tau2's `LLMSoloAgent` with an asynchronous LLM."""
 
     tool_choice = "required"
 
@@ -185,7 +186,7 @@ class SoloAgent(AsyncAgent, LLMSoloAgent):
 
 
 class User(UserSimulator):
-    """tau2's `UserSimulator`, whose next message `think` awaits.
+    """tau2's `UserSimulator` with an asynchronous LLM.
 
     `prompt_tokens`, `completion_tokens` and `seconds` are sums over the calls of its LLM.
     `lost_seconds` went into failed calls and the waits after them. `is_thinking` tells whether the
@@ -197,6 +198,7 @@ class User(UserSimulator):
         return _guidelines(self.tools is not None)
 
     def connect(self, call: CallLLM, schemas: list[dict] | None) -> None:
+        """Give the user its LLM, the schemas of its tools if it has any, and a new history."""
         self.call = call
         self.schemas = schemas
         self.history: list[dict] = [{"role": "system", "content": self.system_prompt}]
@@ -219,7 +221,7 @@ class User(UserSimulator):
     async def think(self, message: Message) -> None:
         """Have the LLM answer `message`, and call it again until it does.
 
-        There is no limit to the calls but the episode's deadline, which cancels them.
+        Only the episode's deadline limits the number of calls: it cancels this method.
 
         Raises:
             UserSimulatorError: the server refuses for a reason that does not pass.
@@ -258,8 +260,8 @@ class User(UserSimulator):
         """Convert a completion to the user's message, and count its tokens.
 
         Raises:
-            UnusableAnswer: the completion is none, is empty, has thinking only, or has a tool call
-                that does not parse.
+            UnusableAnswer: the server's answer is no completion, is empty, has thinking only, or
+                has a tool call that does not parse.
         """
         try:
             calls = parse_tool_calls(completion, "user")
@@ -290,12 +292,15 @@ def _history_entry(completion: ChatCompletion) -> dict[str, Any]:
 
 
 def _backoff(attempt: int) -> float:
-    """Seconds to wait after a failed call: 0.25, 0.5, 1, ... up to the maximum, made random."""
+    """Return the seconds to wait after a failed call.
+
+    They are 0.25, 0.5, 1, ... up to `MAX_BACKOFF`, times a random factor.
+    """
     seconds = min(MAX_BACKOFF, 0.25 * 2 ** min(attempt, 10))
     return seconds * random.uniform(0.5, 1.0)
 
 
 @cache
 def _guidelines(has_tools: bool) -> str:
-    """tau2's guidelines for its user simulator, which tau2 reads from a file for each episode."""
+    """Read tau2's guidelines for its user simulator, once; tau2 reads them for each episode."""
     return get_global_user_sim_guidelines(has_tools)

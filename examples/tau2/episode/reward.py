@@ -66,8 +66,7 @@ def matched_actions(task: Task, messages: Iterable[Message]) -> dict[str, float]
     does an action if tau2's own check says so. A tool call of the user counts for the agent's turn
     before it.
     """
-    criteria = task.evaluation_criteria
-    expected = (criteria.actions if criteria else None) or []
+    expected = environment.expected_actions(task)
     missing = list(expected)
     turn: str | None = None
     shares: dict[str, float] = defaultdict(float)

@@ -24,9 +24,9 @@ from examples.tau2.episode.participants import AgentFailure, ConversationAgent, 
 class AsyncOrchestrator(Orchestrator):
     """tau2's `Orchestrator` with an asynchronous `run`, called `converse`.
 
-    It may also end by a cancellation of `converse` at the episode's deadline. Afterwards `failure`
-    says why the episode ended early, None if tau2's own rules ended it, and `simulation_run` makes
-    tau2's record of it.
+    The episode's deadline may cancel `converse`. Afterwards `failure` says why the episode ended
+    early; it is None if tau2's own rules ended the episode. `simulation_run` makes tau2's record of
+    the episode.
 
     Args:
         user_llm: None in solo mode.
@@ -82,7 +82,7 @@ class AsyncOrchestrator(Orchestrator):
             self.fail(failure.cause, failure.message)
 
     async def _prepare_message(self) -> None:
-        """Await the message of the side that `step` will ask for one."""
+        """Await the message that `step` will ask for."""
         if self.message is None:
             raise RuntimeError("tau2's orchestrator has no message to deliver")
         if self.to_role == Role.AGENT:

@@ -36,8 +36,8 @@ class PrivateToolkit(ToolKitBase):
     def tools(self) -> dict[str, Callable]:
         """The tools by name.
 
-        tau2 collects their names from all base classes, twice for each call; here a class does so
-        once.
+        tau2 collects the names from all base classes, twice for each call. This class collects
+        them once.
         """
         if self._names is None:
             type(self)._names = tuple(super().tools)
@@ -46,7 +46,7 @@ class PrivateToolkit(ToolKitBase):
     def use_tool(self, tool_name: str, **arguments: Any) -> str:
         """Call a tool, and return its result as the text that the environment makes of it.
 
-        The environment would make that text twice of a model: it also logs it.
+        tau2's environment also logs the text, and would make it twice for a model.
         """
         return Environment.to_json_str(plain(super().use_tool(tool_name, **arguments)))
 
@@ -57,7 +57,7 @@ class PrivateToolkit(ToolKitBase):
     def update_db(self, update_data: dict | None = None) -> None:
         """Update the database as tau2 does.
 
-        tau2 dumps and validates the whole database, so that it is no view afterwards.
+        tau2 dumps and validates the whole database. Afterwards the database is no view.
         """
         fields = {name: plain(value) for name, value in self.db}
         self.db = type(self.db).model_construct(None, **fields)

@@ -26,7 +26,8 @@ class Tau2RunInfo:
     """One finished episode.
 
     - `task_id`: tau2's; for a task of a tasks file `<path>:<row>:<id>`.
-    - `weight_version`: the number of AReaL's weight updates before; None outside training.
+    - `weight_version`: the number of AReaL's weight updates before the episode; None outside
+      training.
     - `reward`: tau2's reward of the episode, in [0, 1].
     - `rewards`: what AReaL trains on, by completion id.
     - `failure`: why an `agent_error` ended the episode; None if none did.
@@ -34,7 +35,7 @@ class Tau2RunInfo:
     - `user_seconds`: seconds in which the user simulator was to speak.
     - `user_lost_seconds`: the part of them that failed calls took.
     - `simulation`: tau2's own record, with its evaluation.
-    - `actions_matched`: the share of the expected actions that was done.
+    - `actions_matched`: the share of the expected actions that were done.
     - `group`: the number of AReaL's group; None outside training.
     """
 
@@ -92,9 +93,9 @@ class Tau2RunInfo:
             elif isinstance(message, AssistantMessage | UserMessage):
                 raw = message.raw_data or {}
                 lines += _spoken_lines(message, raw, malformed.get(raw.get("completion_id", "")))
-        info = self.simulation.reward_info
-        if info is not None:
-            lines.append(f"\nreward: {info.model_dump_json(exclude_none=True)}")
+        reward_info = self.simulation.reward_info
+        if reward_info is not None:
+            lines.append(f"\nreward: {reward_info.model_dump_json(exclude_none=True)}")
         return "\n".join(lines) + "\n"
 
     def statistics(self) -> dict[str, float]:
@@ -147,10 +148,10 @@ def _spoken_lines(
 
 
 def write_trajectory(info: Tau2RunInfo, directory: str | Path) -> Path:
-    """Write an episode's .json and .txt files, both or neither; blocking; returns the json's path.
+    """Write an episode's .json and .txt files, both or neither, and return the path of the .json.
 
     The files are `<directory>/<train|eval>/<weight version>/<task>-<random>.json` and `.txt`. A
-    reader never sees half of a file.
+    reader never sees half of a file. The call blocks the event loop, if there is one.
 
     Raises:
         OSError: the disk is full, read-only, ...

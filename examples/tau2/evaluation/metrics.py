@@ -1,4 +1,4 @@
-"""tau2's own average reward and pass^k, each with a 95% interval."""
+"""Measures tau2's own average reward and pass^k, each with a 95% interval."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a number of episodes comes to.
+    """The measured rewards of a number of episodes.
 
     `estimates` has `reward`, `pass^1`, `pass^2` ... by name; it is empty without episodes.
     """
@@ -33,7 +33,7 @@ class Metrics:
     estimates: dict[str, Estimate]
 
     def to_json(self) -> dict[str, float | list[float]]:
-        """The metrics as a flat object: an estimate and its `..._interval` are neighbours."""
+        """Make a flat JSON object: each estimate stands beside its `..._interval`."""
         values: dict[str, float | list[float]] = {"tasks": self.tasks, "episodes": self.episodes}
         for name, estimate in self.estimates.items():
             values[name] = estimate.mean
@@ -63,9 +63,10 @@ def measure(results: Results) -> Metrics:
 def bootstrap_interval(
     values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[float, float]:
-    """The 95% interval of a statistic by percentile bootstrap; `values` has a row per task.
+    """Compute the 95% interval of a statistic by percentile bootstrap.
 
-    `statistic` maps an array of shape (resamples, tasks, ...) to one of shape (resamples,).
+    `values` has a row per task. `statistic` maps an array of shape (resamples, tasks, ...) to one
+    of shape (resamples,).
     """
     chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(statistic(values[chosen]), [2.5, 97.5])
@@ -73,7 +74,7 @@ def bootstrap_interval(
 
 
 def _rewards(results: Results) -> dict[str, list[float]]:
-    """The rewards of the episodes by task id."""
+    """Collect the rewards of the episodes by task id."""
     rewards: dict[str, list[float]] = defaultdict(list)
     for simulation in results.simulations:
         if simulation.reward_info is not None:
@@ -88,10 +89,10 @@ def _estimate(
 
 
 def _mean_of_sums(resampled: np.ndarray) -> np.ndarray:
-    """The mean over episodes of (resamples, tasks, [sum, number])."""
+    """Compute the mean over episodes of (resamples, tasks, [sum, number])."""
     return resampled[..., 0].sum(1) / resampled[..., 1].sum(1)
 
 
 def _mean_of_tasks(resampled: np.ndarray) -> np.ndarray:
-    """The mean over tasks of (resamples, tasks)."""
+    """Compute the mean over tasks of (resamples, tasks)."""
     return resampled.mean(1)

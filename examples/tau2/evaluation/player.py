@@ -15,10 +15,10 @@ from examples.tau2.episode.llm import (
     CallLLM,
     agent_llm,
     describe_error,
-    policy,
     probe,
     provider_llm,
     shared_client,
+    with_agent_failures,
 )
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.evaluation.settings import EvaluationSettings, TrialKey
@@ -70,7 +70,10 @@ async def play_missing(
 async def _play(
     workflow: Tau2AgentWorkflow, llm: CallLLM, row: dict[str, Any], attempts: int
 ) -> Tau2RunInfo:
-    """Play an episode; wait longer after each failure, and raise the last one."""
+    """Play an episode, in up to `attempts` tries; raise the failure of the last one.
+
+    The wait after a failure doubles each time, from a second.
+    """
     for attempt in range(attempts - 1):
         try:
             return await workflow.play_with(llm, row)
@@ -80,13 +83,13 @@ async def _play(
 
 
 async def _model_llm(settings: EvaluationSettings) -> CallLLM:
-    """The evaluated model: an OpenAI-compatible server, or a provider that litellm knows."""
+    """Make the evaluated LLM, of an OpenAI-compatible server or of a provider of litellm's."""
     if settings.base_url is not None:
         key = os.environ.get("OPENAI_API_KEY") or "EMPTY"
         client = await shared_client(settings.base_url, key)
         call = agent_llm(client, settings.model or "default", settings.sampling)
     elif settings.model is not None:
-        call = policy(provider_llm(settings.model, settings.sampling))
+        call = with_agent_failures(provider_llm(settings.model, settings.sampling))
     else:
         raise ValueError("an evaluation needs a model or the URL of its server")
 

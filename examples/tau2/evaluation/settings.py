@@ -1,4 +1,4 @@
-"""The settings of an evaluation: what is played, on which model, made of the command's options."""
+"""Makes the settings of an evaluation from the command's options: the tasks, and the models."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ DEFAULT_SAMPLING = {"temperature": 0.0}
 
 
 class TrialKey(NamedTuple):
-    """A task, and which of its trials; trials are counted from 0."""
+    """The id of a task, and the number of one of its trials, counted from 0."""
 
     task_id: str
     number: int
@@ -45,11 +45,12 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is played, and on which model.
+    """The tasks, the models, and how episodes are played.
 
-    `datasets` are the paths of the data sets, `rows` the rows of them that are played, by task id.
-    `tool_choice` is None for tau2's own choice. `training_differences` names the settings that
-    differ from those of the training YAML; it is empty without a YAML.
+    `datasets` are the paths of the data sets. `rows` are the rows that are played, by task id. Each
+    task is played `num_trials` times. `tool_choice` is None for tau2's own choice.
+    `training_differences` names the settings that differ from those of the training YAML; it is
+    empty without a YAML.
     """
 
     econfig: Tau2EnvConfig
@@ -58,7 +59,7 @@ class EvaluationSettings:
     model: str | None
     datasets: list[str]
     rows: dict[str, dict[str, Any]]
-    trials: int
+    num_trials: int
     tool_choice: str | None
     training_differences: dict[str, Difference]
 
@@ -67,15 +68,17 @@ class EvaluationSettings:
 
     @cached_property
     def domains(self) -> list[str]:
-        """The domains of the tasks, in alphabetical order."""
+        """List the domains of the tasks, in alphabetical order."""
         return sorted({self.task_row(task_id).domain for task_id in self.rows})
 
     def trial_keys(self) -> list[TrialKey]:
-        """All trials, in the order in which they are played."""
-        return [TrialKey(task_id, number) for number in range(self.trials) for task_id in self.rows]
+        """List all trials, in the order in which they are played."""
+        return [
+            TrialKey(task_id, number) for number in range(self.num_trials) for task_id in self.rows
+        ]
 
     def identity(self) -> dict[str, object]:
-        """All that an episode depends on, except its task.
+        """Describe all that an episode depends on, except its task.
 
         Evaluations of equal identity share their episodes.
         """
@@ -94,7 +97,7 @@ class EvaluationSettings:
         return identity
 
     def folder_name(self) -> str:
-        """The name of the folder of results: domains, model, and a hash of the identity."""
+        """Make the name of the folder of results: domains, model, and a hash of the identity."""
         identity = json.dumps(self.identity(), sort_keys=True)
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         name = f"{'+'.join(self.domains)}-{self.model or 'default'}-{digest}"
@@ -102,7 +105,7 @@ class EvaluationSettings:
 
 
 def settings_from_options(options: Namespace) -> EvaluationSettings:
-    """Make the settings of the options of `evaluate.py`, and check them; read the tasks.
+    """Make the settings from the options of `evaluate.py`, check them, and read the tasks.
 
     An option overrides the training YAML of `--config`, and the YAML overrides the defaults.
 
@@ -123,7 +126,7 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
         model=options.model,
         datasets=datasets,
         rows=_rows(datasets, econfig, options.tasks),
-        trials=options.trials,
+        num_trials=options.trials,
         tool_choice=options.tool_choice,
         training_differences=(
             _training_differences(training, econfig, sampling, options.tool_choice)
@@ -139,7 +142,7 @@ def _econfig(options: Namespace, training: TrainingConfig | None) -> Tau2EnvConf
 
 
 def _given(options: Namespace, names: dict[str, str]) -> dict[str, Any]:
-    """The options that the user gave, by field; `names` maps a field to its option."""
+    """Collect the options that the user gave, by field; `names` maps a field to its option."""
     values = {field: getattr(options, option) for field, option in names.items()}
     return {field: value for field, value in values.items() if value is not None}
 
@@ -167,7 +170,7 @@ def _check_options(options: Namespace, econfig: Tau2EnvConfig) -> None:
 
 
 def _datasets(options: Namespace, econfig: Tau2EnvConfig) -> list[str]:
-    """The paths of the data sets; the domain's test split, if the options name none."""
+    """List the paths of the data sets: the domain's test split, if the options name none."""
     splits = options.split
     if not splits and not options.tasks_file:
         splits = ["test"]
@@ -180,7 +183,7 @@ def _datasets(options: Namespace, econfig: Tau2EnvConfig) -> list[str]:
 def _rows(
     datasets: list[str], econfig: Tau2EnvConfig, chosen: list[str] | None
 ) -> dict[str, dict[str, Any]]:
-    """The rows of the data sets by task id; only the `chosen` ones, if there are any."""
+    """Read the rows of the data sets by task id; only the `chosen` ones, if there are any."""
     rows: dict[str, dict[str, Any]] = {}
     for path in datasets:
         try:
@@ -205,16 +208,16 @@ def _training_differences(
     sampling: dict[str, float],
     tool_choice: str | None,
 ) -> dict[str, Difference]:
-    """The settings of the YAML that have another value in this evaluation, by name."""
-    here = {**asdict(econfig), **sampling}
+    """Find the settings of the YAML that have another value in this evaluation, by name."""
+    evaluated = {**asdict(econfig), **sampling}
     differences = {}
     for name, value in {**training.econfig, **training.training_sampling}.items():
-        if value != here.get(name):
-            differences[name] = Difference(value, here.get(name))
+        if value != evaluated.get(name):
+            differences[name] = Difference(value, evaluated.get(name))
     penalty = training.econfig.get("invalid_format_penalty")
     if penalty:
         differences["penalty of a malformed turn"] = Difference(penalty, 0.0)
-    # AReaL's proxy takes no notice of the tool choice
+    # in training, AReaL's proxy ignores the tool choice, which is like auto
     chosen = tool_choice or ("required" if econfig.solo_mode else "auto")
     if chosen == "required":
         differences["tool_choice"] = Difference("auto", chosen)

@@ -1,4 +1,4 @@
-"""The file of an evaluation's finished trials, which one process at a time may write."""
+"""Stores an evaluation's finished trials in a file, which one process at a time may write."""
 
 import fcntl
 import json
@@ -22,8 +22,9 @@ class Trial:
 
 
 class TrialStore:
-    """The finished trials, in a file with one trial a line: its number, a space, the episode.
+    """The finished trials of an evaluation, read from a file and appended to it.
 
+    A line of the file has one trial: its number, a space, the episode.
     A last line without an end is dropped: the process was killed while it wrote the line.
 
     Raises:
@@ -58,7 +59,7 @@ class TrialStore:
 
 
 def open_store(folder: Path, identity: dict[str, object]) -> TrialStore:
-    """Open the store of an evaluation's folder, and note its identity in settings.json.
+    """Open the store of an evaluation's folder, and write the identity to settings.json.
 
     Raises:
         OSError: the folder holds episodes of another identity, another process is writing to it,

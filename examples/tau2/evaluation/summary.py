@@ -1,12 +1,12 @@
-"""The summary of an evaluation: all that is measured, as JSON and as text."""
+"""Summarizes an evaluation: makes all its measurements, and writes them as JSON and as text."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tau2.data_model.tasks import Task
 
+from examples.tau2.episode import environment
 from examples.tau2.evaluation.metrics import Metrics, measure
 from examples.tau2.evaluation.settings import Difference, EvaluationSettings, TrialKey
 from examples.tau2.evaluation.store import Trial
@@ -23,15 +23,15 @@ SHOWN_MEANS = (
 
 @dataclass(frozen=True)
 class Summary:
-    """All that an evaluation measures.
+    """All measurements of an evaluation.
 
-    `expecting_actions` is of the tasks that expect an action, which an agent that does nothing
-    cannot solve. `terminations` has the number of episodes by the reason of their end, `means` the
-    averages of the episodes' statistics. `missing` has the reason why a trial is missing.
+    `expecting_actions` measures the tasks that expect an action: an agent that does nothing cannot
+    solve them. `terminations` has the number of episodes by the reason of their end, and `means`
+    the averages of the episodes' statistics. `missing` has the reason why a trial is missing.
     """
 
     identity: dict[str, object]
-    trials: int
+    num_trials: int
     all_tasks: Metrics
     expecting_actions: Metrics
     by_domain: dict[str, Metrics]
@@ -42,14 +42,14 @@ class Summary:
     by_task: dict[str, Metrics]
 
     def to_json(self) -> dict[str, object]:
-        """The summary as JSON data, the content of summary.json."""
+        """Make the content of summary.json."""
         missing = [
             {"task_id": key.task_id, "trial": key.number, "cause": cause}
             for key, cause in self.missing.items()
         ]
         return {
             **self.identity,
-            "trials": self.trials,
+            "trials": self.num_trials,
             **self.all_tasks.to_json(),
             "expecting_actions": self.expecting_actions.to_json(),
             "by_domain": _each_to_json(self.by_domain),
@@ -66,11 +66,11 @@ def summarize(
 ) -> Summary:
     """Measure the trials; `missing` has the reason why each of the others is missing."""
     results = tau2_results(settings, trials)
-    acting = {task.id for task in results.tasks if _expects_actions(task)}
+    acting = {task.id for task in results.tasks if environment.expected_actions(task)}
     terminations = Counter(trial.info.termination for trial in trials)
     return Summary(
         identity=settings.identity(),
-        trials=settings.trials,
+        num_trials=settings.num_trials,
         all_tasks=measure(results),
         expecting_actions=measure(select_tasks(results, acting)),
         by_domain={
@@ -86,7 +86,7 @@ def summarize(
 
 
 def summary_lines(summary: Summary) -> Iterator[str]:
-    """The summary for human readers, line by line."""
+    """Write the summary for human readers, line by line."""
     parts = {
         "all tasks": summary.all_tasks,
         "tasks that expect actions": summary.expecting_actions,
@@ -109,8 +109,8 @@ def summary_lines(summary: Summary) -> Iterator[str]:
 def _estimate_lines(metrics: Metrics) -> Iterator[str]:
     for name in ("reward", *_shown_pass_names()):
         if name in metrics.estimates:
-            found = metrics.estimates[name]
-            yield f"  {name:8} {found.mean:.3f}  [{found.low:.3f}, {found.high:.3f}]"
+            estimate = metrics.estimates[name]
+            yield f"  {name:8} {estimate.mean:.3f}  [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def _detail_lines(summary: Summary) -> Iterator[str]:
@@ -128,7 +128,7 @@ def _detail_lines(summary: Summary) -> Iterator[str]:
 
 
 def _missing_lines(missing: Mapping[TrialKey, str]) -> Iterator[str]:
-    """A line per cause, with the first trial that it kept from being played."""
+    """Write a line for each cause, with the first trial that is missing because of it."""
     by_cause: dict[str, list[TrialKey]] = defaultdict(list)
     for key, cause in missing.items():
         by_cause[cause].append(key)
@@ -145,16 +145,12 @@ def _each_to_json(metrics: Mapping[str, Metrics]) -> dict[str, dict[str, float |
     return {name: values.to_json() for name, values in metrics.items()}
 
 
-def _expects_actions(task: Task) -> bool:
-    return bool(task.evaluation_criteria and task.evaluation_criteria.actions)
-
-
 def _tasks_of(settings: EvaluationSettings, domain: str) -> set[str]:
     return {task_id for task_id in settings.rows if settings.task_row(task_id).domain == domain}
 
 
 def _means(trials: Sequence[Trial]) -> dict[str, float]:
-    """The mean of each statistic of the episodes, except those that only say how they ended."""
+    """Average each statistic of the episodes, except those that only say how episodes ended."""
     episodes = [trial.info.statistics() for trial in trials]
     if not episodes:
         return {}

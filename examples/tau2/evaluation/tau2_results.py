@@ -1,4 +1,4 @@
-"""An evaluation's trials in tau2's own format, for `tau2 view` and tau2's metrics."""
+"""Converts an evaluation's trials to tau2's own format, for `tau2 view` and tau2's metrics."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def tau2_results(settings: EvaluationSettings, trials: Sequence[Trial]) -> Resul
         llm_args_agent=settings.sampling,
         llm_user=config.user_llm,
         llm_args_user=config.user_llm_args,
-        num_trials=settings.trials,
+        num_trials=settings.num_trials,
         max_steps=config.max_steps,
     )
     if len(domains) > 1:
@@ -36,7 +36,7 @@ def tau2_results(settings: EvaluationSettings, trials: Sequence[Trial]) -> Resul
 
 
 def select_tasks(results: Results, task_ids: set[str]) -> Results:
-    """The results with the simulations of these tasks only."""
+    """Keep only the simulations of these tasks."""
     chosen = [simulation for simulation in results.simulations if simulation.task_id in task_ids]
     return results.model_copy(update={"simulations": chosen})
 

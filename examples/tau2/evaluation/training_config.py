@@ -1,4 +1,4 @@
-"""Reads from a training YAML what an evaluation needs of it, without AReaL or Hydra."""
+"""Reads the parts of a training YAML that an evaluation needs, without AReaL or Hydra."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -74,12 +74,15 @@ def _with_defaults(path: Path, folders: Sequence[Path]) -> DictConfig:
         defaults.append("_self_")
     merged = OmegaConf.create()
     for name in defaults:
-        part = config if name == "_self_" else _with_defaults(_find(path, name, folders), folders)
-        merged.merge_with(part)
+        if name == "_self_":
+            merged.merge_with(config)
+        else:
+            base = _find_base(path, name, folders)
+            merged.merge_with(_with_defaults(base, folders))
     return merged
 
 
-def _find(path: Path, name: object, folders: Sequence[Path]) -> Path:
+def _find_base(path: Path, name: object, folders: Sequence[Path]) -> Path:
     """Find the YAML that an entry of the `defaults` list of `path` names."""
     for folder in folders:
         found = folder / f"{name}.yaml"
@@ -97,7 +100,7 @@ def _load_mapping(path: Path) -> DictConfig:
 
 
 def _section(config: DictConfig, name: str) -> dict[str, Any]:
-    """The section as plain data; empty if the config does not have it."""
+    """Read a section as plain data; it is empty if the config does not have it."""
     section = config.get(name)
     if not isinstance(section, DictConfig):
         return {}

@@ -29,7 +29,7 @@ class Chart(TypedDict):
 def training_charts(records: Sequence[StepRecord]) -> list[Chart]:
     """Make the charts of a training run from its statistics.
 
-    A curve of which nothing was recorded is left out, and so is a chart without any curve.
+    A curve without recorded values is left out, and so is a chart without curves.
     """
     rejected = {"train, rejected": "rollout/episode/rejected"}
     charts = [
@@ -115,7 +115,7 @@ def _curves(
     axis: str = "",
     **yaxis: Any,
 ) -> Chart:
-    """A curve over the steps for each statistic; `statistics` has their names by label."""
+    """Draw a curve over the steps for each statistic; `statistics` has their names by label."""
     mode = "lines+markers" if len(records) < MAX_MARKERS else "lines"
     traces = []
     for label, statistic in statistics.items():
@@ -130,12 +130,12 @@ def _curves(
 def _stacked_bars(
     records: Sequence[StepRecord], title: str, prefix: str, axis: str, negligible: float = 0.0
 ) -> Chart:
-    """A bar for each step, made of all statistics with this prefix that exceed `negligible`."""
+    """Draw a bar for each step, of all statistics with this prefix that exceed `negligible`."""
     names = {name for record in records for name in record if name.startswith(prefix)}
     steps = [record["step"] for record in records]
     traces = []
     for name in sorted(names):
-        # AReaL's counter beside the statistic
+        # AReaL records such a counter beside each statistic
         if name.endswith("__count"):
             continue
         values = [record.get(name, 0.0) for record in records]
@@ -189,7 +189,7 @@ def _lengths(episodes: Sequence[EpisodeEntry]) -> Chart:
 def _chart(
     title: str, traces: list[Any], x: str, y: str, barmode: str = "group", **yaxis: Any
 ) -> Chart:
-    """A chart with these traces; `x` and `y` are the titles of its axes."""
+    """Make a chart with these traces; `x` and `y` are the titles of its axes."""
     layout = {
         "barmode": barmode,
         "xaxis": {"title": {"text": x}, "automargin": True},

@@ -59,31 +59,35 @@ def compare_actions(task: Task, messages: Sequence[Message]) -> list[ComparedAct
     The result is in the order of the calls; a missing action stands after the one that is expected
     before it. Each call is compared with one action: exact matches are found first.
     """
-    calls = [
-        (index, call)
-        for index, message in enumerate(messages)
-        if isinstance(message, AssistantMessage | UserMessage)
-        for call in message.tool_calls or []
-    ]
-    expected = (task.evaluation_criteria and task.evaluation_criteria.actions) or []
-    extra = {number: call for number, (_, call) in enumerate(calls)}
-    matched = _assign(expected, extra, Action.compare_with_tool_call, taken={})
-    differing = _assign(expected, extra, _is_same_tool, taken=matched)
+    # the calls, and the index of each call's message; a call is known by its number
+    calls: list[ToolCall] = []
+    indices: list[int] = []
+    for index, message in enumerate(messages):
+        if isinstance(message, AssistantMessage | UserMessage):
+            for call in message.tool_calls or []:
+                calls.append(call)
+                indices.append(index)
+    expected = environment.expected_actions(task)
+    free = dict(enumerate(calls))
+    matched = _assign(expected, free, Action.compare_with_tool_call, taken={})
+    differing = _assign(expected, free, _is_same_tool, taken=matched)
 
     compared: list[tuple[int, ComparedAction]] = []
     # the number of the last call before a missing action
-    after = -1
-    for wanted, action in enumerate(expected):
+    last_call = -1
+    for action_number, action in enumerate(expected):
         entry: ComparedAction = {"status": "missing", "expected": _action_call(action)}
-        number = matched.get(wanted, differing.get(wanted))
-        if number is not None:
-            after = number
-            entry["status"] = "matched" if wanted in matched else "differs"
-            entry["message"], entry["done"] = calls[number][0], _action_call(calls[number][1])
-        compared.append((after, entry))
-    for number, call in extra.items():
-        done = _action_call(call)
-        compared.append((number, {"status": "extra", "message": calls[number][0], "done": done}))
+        call_number = matched.get(action_number, differing.get(action_number))
+        if call_number is not None:
+            last_call = call_number
+            entry["status"] = "matched" if action_number in matched else "differs"
+            entry["message"] = indices[call_number]
+            entry["done"] = _action_call(calls[call_number])
+        compared.append((last_call, entry))
+    for call_number, call in free.items():
+        extra: ComparedAction = {"status": "extra", "message": indices[call_number]}
+        extra["done"] = _action_call(call)
+        compared.append((call_number, extra))
     # the sort is stable: a missing action stays behind
     return [entry for _, entry in sorted(compared, key=lambda item: item[0])]
 
@@ -94,17 +98,18 @@ def _assign(
     is_same: Callable[[Action, ToolCall], bool],
     taken: dict[int, int],
 ) -> dict[int, int]:
-    """Find the first free call for each expected action that is not `taken`, and remove it.
+    """Find the first free call for each expected action that is not `taken`.
 
-    Calls are known by their number; the result has the call's number by the action's.
+    The result has the number of the call by the number of the action. The calls that are found are
+    removed from `free`.
     """
     found = {}
-    for wanted, action in enumerate(expected):
-        if wanted in taken:
+    for action_number, action in enumerate(expected):
+        if action_number in taken:
             continue
         same = [number for number, call in free.items() if is_same(action, call)]
         if same:
-            found[wanted] = same[0]
+            found[action_number] = same[0]
             del free[same[0]]
     return found
 
@@ -120,7 +125,7 @@ def _action_call(call: Action | ToolCall) -> ActionCall:
 def database_differences(info: Tau2RunInfo, row: TaskRow) -> list[DatabaseDifference]:
     """Compare the databases that an episode left with those that the expected actions leave.
 
-    tau2 itself replays both.
+    tau2's evaluator replays the episode and the expected actions.
 
     Raises:
         ValueError: the conversation cannot be replayed.
@@ -134,10 +139,10 @@ def database_differences(info: Tau2RunInfo, row: TaskRow) -> list[DatabaseDiffer
         return built[-1]
 
     EnvironmentEvaluator.calculate_reward(build, row.task, info.simulation.messages, info.solo_mode)
-    # tau2 builds none if the task expects nothing that could be compared
+    # tau2 builds no environment if the task expects nothing that could be compared
     if not built:
         return []
-    # in the order in which tau2 builds them
+    # tau2 builds them in this order
     left, expected = built
     differences: list[DatabaseDifference] = []
     for side, toolkit in (("agent", "tools"), ("user", "user_tools")):
@@ -169,7 +174,9 @@ def _compare_databases(frozen: FrozenDB, expected: DB, left: DB) -> Iterator[Dat
 
 
 def _plain_data(value: Any, keys: set[str]) -> Any:
-    """The value of a database's field as JSON data; of a table, only the items of these keys."""
+    """Make JSON data of a database's field; of a table, only of the items of these keys."""
     if isinstance(value, TableView):
         value = {key: value[key] for key in value if key in keys}
-    return to_jsonable_python(list(value) if isinstance(value, ListView) else value)
+    elif isinstance(value, ListView):
+        value = list(value)
+    return to_jsonable_python(value)

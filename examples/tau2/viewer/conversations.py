@@ -1,4 +1,4 @@
-"""What the page shows of an episode: its entry in the list, and its conversation, as JSON data."""
+"""Makes JSON data of an episode for the page: an entry in the list, and the conversation."""
 
 import json
 from contextlib import suppress
@@ -22,8 +22,9 @@ from examples.tau2.viewer.comparison import (
 class EpisodeEntry(TypedDict):
     """An episode in the list.
 
-    `step` counts as the statistics do: for an on-policy run, it is the training step that the
-    episode was played for, or the one before the evaluation; 0 outside training.
+    `step` is the number of the training step in the statistics. In an on-policy run, it is the step
+    that the episode was played for, or the last step before the evaluation. It is 0 outside
+    training.
     """
 
     purpose: Literal["train", "eval"]
@@ -54,8 +55,8 @@ class ShownCall(TypedDict):
 class ShownMessage(TypedDict):
     """A message of the conversation.
 
-    Only the result of a tool has `id`, `requestor` and `error`; only other messages have `calls`.
-    Only a turn of the agent has the rest; `tokens` is [prompt, completion].
+    The result of a tool has `id`, `requestor` and `error`; every other message has `calls`. Only a
+    turn of the agent has the fields after `calls`; `tokens` is [prompt, completion].
     """
 
     role: str
@@ -89,9 +90,9 @@ class ShownDifference(TypedDict):
 
 
 class ShownConversation(TypedDict):
-    """All that the page shows of an opened episode; `reward` is tau2's `RewardInfo`.
+    """All that the page shows of an opened episode.
 
-    `problem` says why the rest is absent.
+    `reward` is tau2's `RewardInfo`. `problem` says why some of the fields are absent.
     """
 
     messages: list[ShownMessage]
@@ -124,14 +125,14 @@ def episode_entry(info: Tau2RunInfo, trial: int | None) -> EpisodeEntry:
 
 
 def conversation(info: Tau2RunInfo) -> ShownConversation:
-    """Make what the page shows of an opened episode."""
+    """Make all that the page shows of an opened episode."""
     turns = {turn.completion_id: turn for turn in info.turns}
     shown: ShownConversation = {
         "messages": [_message(message, turns, info) for message in info.simulation.messages]
     }
-    reward = info.simulation.reward_info
-    if reward:
-        shown["reward"] = reward.model_dump(mode="json", exclude_none=True)
+    reward_info = info.simulation.reward_info
+    if reward_info:
+        shown["reward"] = reward_info.model_dump(mode="json", exclude_none=True)
     try:
         row = _played_row(info)
     except (LookupError, ValueError, OSError) as error:
@@ -140,13 +141,14 @@ def conversation(info: Tau2RunInfo) -> ShownConversation:
     shown["task"] = _task_text(row.task, info.solo_mode)
     compared = compare_actions(row.task, info.simulation.messages)
     shown["actions"] = [_action(action) for action in compared]
-    as_expected = reward and reward.db_check and reward.db_check.db_match
+    db_check = reward_info.db_check if reward_info else None
+    databases_match = db_check is not None and db_check.db_match
     try:
-        differences = [] if as_expected else database_differences(info, row)
-    # tau2's replay raises anything; the rest of the episode is worth showing
+        differences = [] if databases_match else database_differences(info, row)
+    # tau2's replay may raise any error; the rest of the episode is shown without the databases
     except Exception as error:
         shown["problem"] = (
-            f"the databases cannot be compared, for the conversation cannot be replayed: {error}"
+            f"the databases cannot be compared, because the replay of the episode failed: {error}"
         )
         return shown
     shown["database"] = [_difference(difference) for difference in differences]
@@ -154,7 +156,12 @@ def conversation(info: Tau2RunInfo) -> ShownConversation:
 
 
 def _played_row(info: Tau2RunInfo) -> TaskRow:
-    """The task that the episode played, if it still exists."""
+    """Find the task that the episode played, if it still exists.
+
+    Raises:
+        LookupError, ValueError, OSError: the task is gone or has changed, or its file cannot be
+            read.
+    """
     row = find_task_row(dataset_row(info.task_id), info.domain)
     if row.task.id != info.task_id:
         raise LookupError(f"the tasks file has changed: this is now {row.task.id!r}")
@@ -235,5 +242,5 @@ def _task_text(task: Task, solo_mode: bool) -> str:
 
 
 def _json_text(value: object, indent: int | None = 2) -> str:
-    """JSON made here, since JavaScript would round large integers and drop the `.0` of floats."""
+    """Write JSON here: JavaScript would round large integers and drop the `.0` of floats."""
     return json.dumps(value, ensure_ascii=False, indent=indent)

@@ -8,9 +8,10 @@ from typing import Any
 
 # bytes of documents that are compressed together
 CHUNK_SIZE = 1 << 20
-# characters of a text that are shown
+# the page shows at most this number of characters of a text
 MAX_TEXT = 100_000
-# characters without a space: browsers take long to break longer runs
+# at most this number of characters stand without a space or a place to break: browsers take long
+# to lay out longer runs
 MAX_RUN = 500
 
 _LONG_RUN = re.compile(rf"\S{{{MAX_RUN}}}(?=\S)")
@@ -37,7 +38,7 @@ class Packer:
         return len(self._chunks), len(self._waiting) - 1
 
     def chunks(self) -> list[str]:
-        """The chunks with all documents so far."""
+        """Return the chunks with all documents so far."""
         if self._waiting:
             self._compress()
         return self._chunks
@@ -49,7 +50,7 @@ class Packer:
 
 
 def browser_json(value: Any) -> str:
-    """JSON that a browser reads: a number that is not finite becomes null."""
+    """Write JSON that a browser reads: a number that is not finite becomes null."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     if "NaN" in text or "Infinity" in text:
         finite = json.loads(text, parse_constant=lambda _: None)
@@ -58,7 +59,7 @@ def browser_json(value: Any) -> str:
 
 
 def bound_texts(value: Any) -> Any:
-    """The same JSON data with texts that a browser can lay out: cut, and with places to break."""
+    """Copy JSON data with texts that a browser can lay out: cut, and with places to break."""
     if isinstance(value, dict):
         return {key: bound_texts(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 from tqdm import tqdm
 
 from examples.tau2.episode.atomic import atomic_file
+from examples.tau2.episode.completions import to_utf8
 from examples.tau2.viewer.charts import evaluation_charts, training_charts
 from examples.tau2.viewer.conversations import EpisodeEntry, conversation, episode_entry
 from examples.tau2.viewer.embedding import Packer, bound_texts, browser_json
@@ -23,11 +24,11 @@ from examples.tau2.viewer.sources import (
     thin_out,
 )
 
-# episodes in a page: 20 MB of airline's
+# at most this number of episodes are in a page; airline's take 20 MB
 MAX_EPISODES = 5000
-# from this number of episodes on, a progress bar is shown
+# a progress bar is shown for this number of episodes or more
 MIN_PROGRESS = 100
-# the statistics of which the page shows the first and the last value, by name
+# the page shows the first and the last value of these statistics, by name
 FIRST_AND_LAST = {
     "reward": "rollout/episode/reward",
     "eval reward": "eval-rollout/episode/reward",
@@ -73,7 +74,7 @@ def write_report(folder: Path, output: Path | None = None, limit: int = MAX_EPIS
     summary = read_summary(folder / "summary.json", len(found))
     charts = training_charts(records) if records else evaluation_charts(episodes, summary)
     page = _template().stream(
-        title=_utf8(" / ".join(folder.resolve().parts[-2:])),
+        title=to_utf8(" / ".join(folder.resolve().parts[-2:])),
         time=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         facts=key_figures(records, episodes, summary),
         left_out=len(found) - len(chosen),
@@ -91,7 +92,7 @@ def write_report(folder: Path, output: Path | None = None, limit: int = MAX_EPIS
 def key_figures(
     records: Sequence[StepRecord], episodes: Sequence[EpisodeEntry], summary: EvaluationSummary
 ) -> dict[str, str]:
-    """The few numbers at the top of the page, by name: of a training run, or of an evaluation."""
+    """Make the numbers at the top of the page, by name: of a training run, or of an evaluation."""
     return _training_figures(records) if records else _evaluation_figures(episodes, summary)
 
 
@@ -134,8 +135,3 @@ def _page_path(folder: Path, output: Path | None) -> Path:
 def _template() -> Template:
     folder = Path(__file__).parent / "page"
     return Environment(loader=FileSystemLoader(folder), autoescape=True).get_template("report.html")
-
-
-def _utf8(text: str) -> str:
-    """The text with what UTF-8 cannot express, in the name of a folder, as `?`."""
-    return text.encode("utf-8", "replace").decode()

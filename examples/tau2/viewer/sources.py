@@ -10,7 +10,7 @@ from typing import Any
 
 from examples.tau2.episode.trajectory import Tau2RunInfo
 
-# by name of the statistic; every record has `step`
+# the statistics of a step by name, and its number as `step`
 StepRecord = dict[str, float]
 
 _TASK_ID = re.compile(rb'"task_id":"((?:[^"\\]|\\.)*)"')
@@ -19,7 +19,7 @@ _PASS_NAME = re.compile(r"pass\^\d+")
 
 @dataclass(frozen=True)
 class EpisodeSource:
-    """Where an episode is read, and what is known before it is read.
+    """An episode that is not read yet.
 
     Episodes of equal `group` can be compared. `content` is a file, or the JSON itself. `trial` is
     the number of an evaluation's trial; None outside evaluations.
@@ -31,7 +31,7 @@ class EpisodeSource:
 
     @property
     def name(self) -> str:
-        """What messages call the episode."""
+        """The name of the episode in messages."""
         return str(self.content) if isinstance(self.content, Path) else f"trial {self.trial}"
 
     def read(self) -> Tau2RunInfo:
@@ -56,7 +56,7 @@ class PassRate:
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """What the page shows of an evaluation's summary.json; `missing` is a number of trials."""
+    """The part of summary.json that the page shows; `missing` is a number of trials."""
 
     pass_rates: tuple[PassRate, ...] = ()
     missing: int = 0
@@ -117,9 +117,9 @@ def read_statistics(path: Path) -> tuple[list[StepRecord], list[str]]:
 
 
 def read_summary(path: Path, episodes: int) -> EvaluationSummary:
-    """Read an evaluation's summary.json if it is of this number of episodes.
+    """Read an evaluation's summary.json if it is about this number of episodes.
 
-    Otherwise the summary is empty: the evaluation still runs, or measured only some of the tasks.
+    Otherwise return an empty summary: the evaluation still runs, or measured only some tasks.
     """
     try:
         summary = json.loads(path.read_text())
@@ -135,7 +135,7 @@ def read_summary(path: Path, episodes: int) -> EvaluationSummary:
 
 
 def _evaluation_episodes(path: Path) -> list[EpisodeSource]:
-    """The episodes of an `episodes.jsonl`, by task and trial."""
+    """Find the episodes of an `episodes.jsonl`, in the order of tasks and trials."""
     found = []
     for line in path.read_bytes().splitlines(keepends=True):
         # the last line may be half-written
