@@ -1,4 +1,4 @@
-// The charts, drawn by Plotly.
+// Draws the charts, with Plotly.
 
 function layout(chart) {
   const style = getComputedStyle(document.body);
@@ -38,7 +38,7 @@ function draw(chart, node) {
 }
 
 async function drawCharts() {
-  // Plotly takes longer to load than all the rest, so it comes last.
+  // Plotly takes longer to load than the rest of the page, so it is loaded last.
   const library = byId("plotly");
   document.head.append(el("script", { nonce: library.nonce, textContent: library.textContent }));
   for (const chart of charts) {
@@ -49,7 +49,7 @@ async function drawCharts() {
     if (chart.layout.xaxis.title.text === "step") {
       node.on("plotly_click", ({ points }) => {
         filters.step.value = points[0].x;
-        show();
+        showList();
         location.hash = "browser";
       });
     }

@@ -1,6 +1,6 @@
 "use strict";
 
-// The page's data, and what all its parts are made of. The scripts of this folder are one script.
+// The page's data, and the functions that make elements. The scripts of this folder are one script.
 
 const { episodes, charts } = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);

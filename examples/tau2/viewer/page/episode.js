@@ -1,6 +1,7 @@
-// An opened episode: its conversation beside what the task expects; two of them side by side.
+// Shows an opened episode: its conversation, and how it differs from what the task expects. Two
+// episodes of a group can stand side by side.
 
-// The conversation of an episode, from its chunk.
+// Reads the conversation of an episode from its chunk.
 async function load(index) {
   if (document.readyState === "loading")
     await new Promise((done) => addEventListener("DOMContentLoaded", done));
@@ -8,13 +9,14 @@ async function load(index) {
   const bytes = Uint8Array.from(atob(byId(`chunk-${chunk}`).textContent), (character) =>
     character.charCodeAt(0),
   );
-  const text = new Response(
+  const chunkReader = new Response(
     new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")),
   );
-  return (await text.json())[position];
+  const conversations = await chunkReader.json();
+  return conversations[position];
 }
 
-// A part that a click on its summary opens.
+// Makes a part that opens with a click on its summary.
 function folded(className, summary, ...content) {
   return el("details", { className }, el("summary", {}, ...[summary].flat()), ...content);
 }
@@ -25,7 +27,7 @@ const args = (values) =>
     .map(([name, value]) => `${name}=${JSON.stringify(value)}`)
     .join(", ");
 
-// A message's text; thoughts are folded.
+// Makes the elements of a message's text; thoughts are folded.
 function text(content) {
   const parts = content.split(/(<think>[\s\S]*?(?:<\/think>|$))/);
   return parts
@@ -37,7 +39,7 @@ function text(content) {
     );
 }
 
-// A message; `names` collects the tools' names by call id.
+// Makes the element of a message. The names of the tools that it calls go into `names`, by call id.
 function message(said, names) {
   if (said.role === "tool") {
     const summary = [
@@ -120,18 +122,18 @@ function actions(compared, messages) {
       action.status,
     );
     if (!action.done) return [status, called(action.expected), "—"];
-    const there = el(
+    const button = el(
       "button",
       { type: "button", title: "show it in the conversation" },
       `${action.message + 1}`,
     );
-    there.addEventListener("click", () => {
+    button.addEventListener("click", () => {
       reading.querySelectorAll(".here").forEach((node) => node.classList.remove("here"));
       messages[action.message].classList.add("here");
       messages[action.message].scrollIntoView({ block: "center" });
       messages[action.message].focus();
     });
-    return [status, called(action.expected), [...called(action.done), " ", there]];
+    return [status, called(action.expected), [...called(action.done), " ", button]];
   });
   const summary = `Actions: ${
     counts
@@ -190,8 +192,8 @@ function checks(reward) {
   );
 }
 
-// What two messages must have in common to be equal.
-const content = (said) =>
+// Two messages are equal if their keys are equal.
+const messageKey = (said) =>
   JSON.stringify([
     said.role,
     said.text,
@@ -204,7 +206,7 @@ function episodeSection(index, shown, other) {
   const messages = shown.messages.map((said) => message(said, names));
   const firstDifference = other
     ? shown.messages.findIndex(
-        (said, at) => !other.messages[at] || content(said) !== content(other.messages[at]),
+        (said, at) => !other.messages[at] || messageKey(said) !== messageKey(other.messages[at]),
       )
     : -1;
   const spoken = messages.flatMap((node, at) =>
@@ -251,20 +253,20 @@ function episodeSection(index, shown, other) {
   );
 }
 
-// Episodes of equal key can be compared.
+// Episodes are of one group, and can be compared, if their keys are equal.
 const groupKey = (episode) =>
   JSON.stringify([episode.purpose, episode.step, episode.domain, episode.task]);
 const groups = new Map(episodes.map((episode) => [groupKey(episode), []]));
 episodes.forEach((episode, index) => groups.get(groupKey(episode)).push(index));
 const groupOf = (index) => groups.get(groupKey(episodes[index]));
 
-// What an episode is called within its group.
+// Names an episode within its group.
 function label(index) {
   const { trial } = episodes[index];
   return trial === null ? `episode ${groupOf(index).indexOf(index) + 1}` : `trial ${trial}`;
 }
 
-// The bar above an opened episode; `compared` is the one beside it, if there is one.
+// Makes the bar above an opened episode; `compared` is the episode beside it, if there is one.
 function bar(index, compared) {
   const others = groupOf(index).filter((other) => other !== index);
   const close = el("a", { href: "#browser" }, "← all episodes");
@@ -293,7 +295,7 @@ function bar(index, compared) {
   );
 }
 
-// The indices of the open episodes: none, one, or two side by side.
+// Reads the indices of the opened episodes from the address: none, one, or two side by side.
 const opened = () =>
   (/^#(\d+)(?:\+(\d+))?$/.exec(location.hash) || [])
     .slice(1)
@@ -301,14 +303,15 @@ const opened = () =>
     .map(Number)
     .filter((index) => index < episodes.length);
 
-async function read() {
+// Shows the opened episodes.
+async function showOpened() {
   const indices = opened();
   mark();
   document.body.classList.toggle("reading", indices.length > 0);
   document.body.classList.toggle("comparing", indices.length > 1);
   if (!indices.length) return reading.replaceChildren(...placeholder);
   const loaded = await Promise.all(indices.map(load));
-  // another episode was opened meanwhile
+  // the user has opened another episode meanwhile
   if (String(indices) !== String(opened())) return;
   const columns = indices.map((index, at) => episodeSection(index, loaded[at], loaded[1 - at]));
   const comparing = document.activeElement.id === "compare";
@@ -318,7 +321,7 @@ async function read() {
   if (matchMedia("(max-width: 60rem)").matches) byId("browser").scrollIntoView();
 }
 
-addEventListener("hashchange", read);
+addEventListener("hashchange", showOpened);
 
 addEventListener("keydown", (event) => {
   const typing = document.activeElement.matches("input:not([type=checkbox]), select");

@@ -1,4 +1,4 @@
-// The list of episodes: filters, order, and the entry that has the focus.
+// Shows the list of episodes: filters and sorts it, and marks the opened episode.
 
 const COLUMNS = [
   ["step", (episode) => episode.step],
@@ -9,10 +9,10 @@ const COLUMNS = [
 ];
 
 function listEntry(episode, index) {
-  const marks = [];
-  if (episode.trial !== null) marks.push(`trial ${episode.trial}`);
-  else if (episode.purpose === "eval") marks.push("eval");
-  if (episode.malformed) marks.push(`${episode.malformed} malformed`);
+  const notes = [];
+  if (episode.trial !== null) notes.push(`trial ${episode.trial}`);
+  else if (episode.purpose === "eval") notes.push("eval");
+  if (episode.malformed) notes.push(`${episode.malformed} malformed`);
   return el(
     "a",
     { href: `#${index}`, tabIndex: -1 },
@@ -21,7 +21,7 @@ function listEntry(episode, index) {
       "span",
       {},
       ...breakable(episode.task),
-      el("span", { className: "quiet" }, ...marks.map((mark) => ` · ${mark}`)),
+      el("span", { className: "quiet" }, ...notes.map((note) => ` · ${note}`)),
     ),
     el("span", { className: rewardClass(episode.reward) }, number(episode.reward)),
     el("span", {}, ...breakable(episode.termination)),
@@ -31,7 +31,7 @@ function listEntry(episode, index) {
 
 const links = episodes.map(listEntry);
 const order = links.map((_, index) => index);
-// entries that are laid out together, when they come into view
+// this number of entries is laid out together, when one of them comes into view
 const PAGE = 50;
 let visible = order;
 let sorted = ["", 1];
@@ -42,7 +42,7 @@ for (const [name, value] of COLUMNS) {
     sorted = [name, sorted[0] === name ? -sorted[1] : 1];
     const key = order.map((_, index) => value(episodes[index]));
     order.sort((a, b) => ((key[a] > key[b]) - (key[a] < key[b])) * sorted[1] || a - b);
-    show();
+    showList();
   });
   byId("columns").append(button);
 }
@@ -50,23 +50,24 @@ for (const [name, value] of COLUMNS) {
 for (const reason of [...new Set(episodes.map((episode) => episode.termination))].sort())
   filters.termination.append(el("option", {}, reason));
 
-function show() {
+// Shows the episodes that pass the filters, in the chosen order.
+function showList() {
   const [, from, to] = /^\s*(\d+)\s*(?:[-–]\s*(\d+))?\s*$/.exec(filters.step.value) || [];
   const task = filters.task.value.toLowerCase();
-  const rewards = {
+  const acceptsReward = {
     "": () => true,
-    solved: (r) => r >= 1,
-    between: (r) => r > 0 && r < 1,
-    none: (r) => r <= 0,
+    solved: (reward) => reward >= 1,
+    between: (reward) => reward > 0 && reward < 1,
+    none: (reward) => reward <= 0,
   }[filters.reward.value];
-  const mistaken = filters.step.value.trim() && !from;
-  filters.step.setCustomValidity(mistaken ? "a step, e.g. 3, or a range, e.g. 2-8" : "");
+  const isBadStep = filters.step.value.trim() && !from;
+  filters.step.setCustomValidity(isBadStep ? "a step, e.g. 3, or a range, e.g. 2-8" : "");
   visible = order.filter((index) => {
     const episode = episodes[index];
     return (
       (!from || (episode.step >= +from && episode.step <= +(to || from))) &&
       episode.task.toLowerCase().includes(task) &&
-      rewards(episode.reward) &&
+      acceptsReward(episode.reward) &&
       (!filters.termination.value || episode.termination === filters.termination.value) &&
       (!filters.purpose.value || episode.purpose === filters.purpose.value) &&
       (!filters.malformed.checked || episode.malformed > 0)
@@ -77,13 +78,13 @@ function show() {
   );
   list.replaceChildren(...pages.map((page) => el("div", {}, ...page.map((index) => links[index]))));
   const all = `${episodes.length} episodes`;
-  if (mistaken) filters.count.value = filters.step.validationMessage;
+  if (isBadStep) filters.count.value = filters.step.validationMessage;
   else
     filters.count.value = visible.length === episodes.length ? all : `${visible.length} of ${all}`;
   mark();
 }
 
-// The Tab key enters the list at the open episode, or else at the first one.
+// Marks the opened episode. The Tab key enters the list there, or else at the first episode.
 let marked = null;
 function mark() {
   const [current] = opened();
@@ -95,6 +96,6 @@ function mark() {
   if (visible.includes(current)) marked.setAttribute("aria-current", "true");
 }
 
-filters.addEventListener("input", show);
+filters.addEventListener("input", showList);
 filters.addEventListener("submit", (event) => event.preventDefault());
-filters.addEventListener("reset", () => setTimeout(show));
+filters.addEventListener("reset", () => setTimeout(showList));
