@@ -34,7 +34,7 @@ CREATE_DINNER = tool_call("create_task", json.dumps(DINNER["arguments"]))
 
 
 def two_actions(folder: Path) -> dict:
-    """A row that expects two tasks to be created."""
+    """Write a task that expects two tasks to be created, and return its row."""
     criteria = json.loads(LUNCH["evaluation_criteria"])
     criteria["actions"].append(DINNER)
     return {"tasks_file": write(folder, [{**LUNCH, "evaluation_criteria": criteria}]), "row": 1}
@@ -47,7 +47,7 @@ def two_actions(folder: Path) -> dict:
         ([BAD_CREATE, CREATE, DONE], [0.2, 0.0, 0.0]),
         ([BAD_CREATE, CREATE_DINNER, CREATE, DONE], [0.2, 0.2, 0.0, 0.0]),
         ([BAD_CREATE, CREATE_DINNER, DONE], [0.2, 0.2, 0.6]),
-        # what is done already earns nothing again
+        # an action earns its reward only once
         ([BAD_CREATE, BAD_CREATE, DONE], [0.2, 0.0, 0.0]),
         ([DONE], [0.0]),
     ],
@@ -82,7 +82,8 @@ def test_a_failed_episode_is_a_zero():
 def test_format_penalty_is_subtracted_from_the_malformed_turn(
     malformed, then, expected, monkeypatch
 ):
-    monkeypatch.setenv("SGLANG_FORWARD_UNKNOWN_TOOLS", "1")  # as the configs have it
+    # the configs set this, too
+    monkeypatch.setenv("SGLANG_FORWARD_UNKNOWN_TOOLS", "1")
     econfig = {"invalid_format_penalty": 0.25}
     # with discount 0 AReaL propagates nothing: these are the rewards of the turns themselves
     assert rewards(episode([malformed, *then], econfig, discount=0.0)) == expected

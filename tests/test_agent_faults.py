@@ -72,12 +72,11 @@ def test_an_unknown_task_is_rejected_by_name():
         )
 
 
-def test_an_assertion_that_raises_is_not_met(tmp_path):
+def test_an_assertion_that_raises_is_not_met():
     """mock's assertion on task_2 raises if the agent has created no task."""
-    assert rewards(episode([DONE], task={"task_id": "create_task_1_with_env_assertions"})) == [0.0]
-    assert rewards(
-        episode([CREATE, DONE], task={"task_id": "create_task_1_with_env_assertions"})
-    ) == [1.0, 1.0]
+    task = {"task_id": "create_task_1_with_env_assertions"}
+    assert rewards(episode([DONE], task=task)) == [0.0]
+    assert rewards(episode([CREATE, DONE], task=task)) == [1.0, 1.0]
 
 
 def test_an_evaluation_that_raises_rejects_the_episode(monkeypatch):
@@ -100,12 +99,12 @@ def test_deadline(reject, monkeypatch):
 
     with Proxy(answer) as proxy:
         agent = Tau2AgentWorkflow({**SOLO, "timeout": 3.0, "reject_on_timeout": reject}, SAMPLING)
-        play = proxy.workflow(agent).arun_episode(None, TASK)
+        playing = proxy.workflow(agent).arun_episode(None, TASK)
         if reject:
             with pytest.raises(EpisodeRejected, match="create_task_1.*deadline of 3"):
-                asyncio.run(play)
+                asyncio.run(playing)
         else:
-            assert rewards(asyncio.run(play).values())[0] == 0.0
+            assert rewards(asyncio.run(playing).values())[0] == 0.0
 
 
 def test_max_steps_and_too_many_errors_are_valid_episodes(tmp_path):

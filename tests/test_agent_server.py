@@ -49,7 +49,7 @@ def test_episodes_share_threads():
             asyncio.create_task(workflow.run(TASK, agent.base_url, "key")) for _ in range(episodes)
         ]
         await asyncio.to_thread(until, lambda: len(agent.requests) == episodes)
-        # the server's own are not the workflow's
+        # without the threads of the scripted server
         threads = [
             thread for thread in threading.enumerate() if "process_request" not in thread.name
         ]

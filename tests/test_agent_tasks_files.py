@@ -46,7 +46,7 @@ def test_rows_of_one_id_are_played_on_their_own_databases_and_told_apart(tmp_pat
     [("airline", False), ("retail", False), ("telecom", False), ("telecom", True)],
 )
 def test_each_row_is_played_in_its_domain(domain, solo_mode, tmp_path):
-    """The workflow's own domain is mock; a copy of the database is read before the episode."""
+    """The workflow's config names mock. The database file is read before the episode."""
     task = max(
         base_tasks(domain, solo_mode), key=lambda task: len(task.evaluation_criteria.actions or [])
     )

@@ -35,7 +35,7 @@ FLAKY, OTHER = [task.id for task in TASKS if TICKETS.count(task.ticket) == 1][:2
 
 
 def model(fails=lambda task_id, number: False) -> LLMServer:
-    """A model that solves every task, except that it fails every other episode of FLAKY.
+    """Make a model that solves every task, but fails every other episode of FLAKY.
 
     It answers a call with HTTP 500 if `fails(task id, number of the task's calls)` says so.
     """
@@ -108,12 +108,12 @@ def test_finished_trials_are_never_played_again(tmp_path):
         assert evaluate.main(arguments(server, tmp_path)) == 0
         assert lines(tmp_path) == 2 * len(IDS)
         asked = len(server.requests)
-        # the process was killed while it wrote this
+        # a process is killed while it writes a line
         with (tmp_path / "episodes.jsonl").open("a") as file:
             file.write('1 {"domain": "mock", "task')
         assert evaluate.main(arguments(server, tmp_path)) == 0
         assert len(server.requests) == asked and lines(tmp_path) == 2 * len(IDS)
-        # other settings
+        # another temperature makes other settings
         assert evaluate.main(arguments(server, tmp_path, "--temperature", "1")) == 2
         assert lines(tmp_path) == 2 * len(IDS)
 
@@ -184,11 +184,8 @@ def test_a_second_evaluation_in_the_same_folder_is_refused(tmp_path, capsys):
     assert "another evaluation is writing" in capsys.readouterr().err and lines(tmp_path) == 0
 
 
-# ---- tasks files
-
-
 def creator() -> LLMServer:
-    """A model that does what mock's tickets of tasks files ask for, unless they ask for lunch."""
+    """Make a model that does what the tickets of a tasks file ask for, unless it is lunch."""
 
     def answer(request: dict):
         prompt = request["messages"][0]["content"]
@@ -211,7 +208,7 @@ def of_files(server: LLMServer, folder: Path, *files: str) -> list[str]:
 
 
 def lunch_file(folder: Path, *titles: str) -> str:
-    """A tasks file of mock whose tasks all have the same id."""
+    """Write a tasks file of mock whose tasks all have the same id."""
     entries = [mock_entry("ann", title, db_path="db/a.json") for title in titles]
     return write(folder, entries, a=mock_db("ann"))
 
@@ -240,7 +237,7 @@ def test_tasks_files_of_the_same_name_with_the_same_ids(tmp_path, capsys):
         (tmp_path / "two/db/a.json").write_text(json.dumps(mock_db("ann", "bob")))
         # a new process reads the files again
         read_tasks_file.cache_clear()
-        # other databases are other settings
+        # another database makes other settings
         assert evaluate.main(of_files(server, tmp_path / "out", one, two)) == 2
 
 
@@ -266,7 +263,7 @@ def test_a_split_and_a_file_of_another_domain_in_one_evaluation(tmp_path, capsys
         "airline": 2,
         "mock": 9,
     }
-    # to do nothing is what the task expects
+    # airline's task expects no action
     assert by_domain["airline"]["reward"] == 1.0
     assert "\nairline: 2, 2 episodes\n" in err and "11 tasks of airline and mock x 1 trials" in err
     info = Results.load(tmp_path / "out/results.json").info.environment_info

@@ -1,4 +1,4 @@
-"""The command expert.py: turns of expected actions and of earlier rollouts.
+"""The command expert.py writes the turns of expected actions and of earlier rollouts.
 
 Only dialogs that earn the full reward are written.
 """
@@ -80,7 +80,7 @@ def test_tasks_and_databases_of_ones_own(tmp_path):
         asyncio.run(rollout({**SOLO}, tmp_path / "generated", said, task=task))
     assert expert.main([f"{tmp_path}/again.jsonl", "--trajectories", f"{tmp_path}/generated"]) == 0
     imitated = turns(tmp_path / "again.jsonl")
-    # ann's task only: bob's database has no ann
+    # only the first rollout succeeded: bob's database has no ann
     assert [called(turn) for turn in imitated] == [["create_task"], ["done"]]
     assert imitated[0].messages == turns(tmp_path / "turns.jsonl")[0].messages
 
@@ -114,9 +114,9 @@ async def rollout(
 
 @pytest.fixture
 def from_rollouts(tmp_path):
-    """`from_rollouts(*rollouts)` plays rollouts and gives the turns that are written of them.
+    """Return a function that plays rollouts, and returns the turns that `expert.py` writes of them.
 
-    Each rollout is the arguments of a call of `rollout`, without the folder.
+    It takes the arguments of each call of `rollout` as a tuple, without the folder.
     """
 
     def write(*rollouts: tuple) -> list[Turn]:
@@ -154,7 +154,7 @@ def test_a_rollout_is_imitated_with_its_detours_and_thoughts_but_without_malform
 
 
 def test_dialogs_of_the_same_words_are_written_once(from_rollouts):
-    # the calls have other ids
+    # the calls of the two dialogs have different ids
     calls = [[say(None, CREATE), DONE] for _ in range(2)]
     other = [say(None, ("get_users", {})), say(None, CREATE), DONE]
     assert len(from_rollouts(*((SOLO, said) for said in [*calls, other]))) == 2 + 3

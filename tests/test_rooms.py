@@ -1,4 +1,4 @@
-"""Which rooms of the package run without AReaL: an import of each of their modules tells."""
+"""Most rooms of the package run without AReaL: each of their modules is imported without it."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.processes
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "examples/tau2"
 
-# examples.tau2.data.rendering has tokens as AReaL's proxy makes them
+# examples.tau2.data.rendering makes tokens with AReaL's own function
 NEEDS_AREAL = {"examples.tau2.data.rendering"}
 
 IMPORT_WITHOUT_AREAL = """
@@ -29,7 +29,7 @@ for name in sys.argv[1:]:
 
 
 def modules_of(room: str) -> list[str]:
-    """The modules of a file or a folder of the package that run without AReaL."""
+    """List the modules of a file or a folder of the package that run without AReaL."""
     path = PACKAGE / room
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     modules = []

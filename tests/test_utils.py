@@ -1,4 +1,4 @@
-"""The options of the specification, what follows from them, and that an import changes nothing."""
+"""The specified options and their effects, and imports that change no other library."""
 
 import json
 import subprocess
@@ -78,7 +78,7 @@ print(json.dumps([before, state()]))
 
 
 @pytest.mark.processes
-def test_importing_changes_nothing_else():
+def test_the_import_of_utils_changes_no_other_library():
     output = subprocess.run(
         [sys.executable, "-c", STATE], capture_output=True, text=True, check=True
     ).stdout

@@ -122,7 +122,7 @@ def test_filters_of_splits():
         ({"max_actions": "many"}, "valid integer"),
     ],
 )
-def test_filters_that_are_none(fields, message):
+def test_bad_fields_of_a_filter_are_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
         TaskFilter(**fields)
 

@@ -132,8 +132,12 @@ def test_all_bad_lines_are_named_at_once(read):
 def test_a_conversion_that_fails_counts_as_a_bad_line(tmp_path):
     path = tmp_path / "turns.jsonl"
     path.write_text(json.dumps(row()) + "\n")
+
+    def refuse(turn: Turn) -> Turn:
+        raise ValueError("too long")
+
     with pytest.raises(ValueError, match="line 1: too long"):
-        read_turns(path, lambda turn: (_ for _ in ()).throw(ValueError("too long")))
+        read_turns(path, refuse)
 
 
 def test_what_is_written_is_read(tmp_path):

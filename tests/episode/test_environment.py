@@ -68,7 +68,7 @@ def test_interleaved_episodes_never_see_each_other_and_the_frozen_database_stays
 
 @pytest.mark.parametrize("domain, solo_mode", MODES)
 def test_no_tool_writes_that_tau2_marks_as_reading(domain, solo_mode):
-    """This holds for tau2's toolkits. A tool that did could only write to copies."""
+    """This test is about tau2's own toolkits. In ours, such a tool could only write to copies."""
     env = stock(domain, solo_mode)
     reading = 0
     for call in random_calls(domain, solo_mode, seed=9, count=120):

@@ -49,10 +49,10 @@ def test_results_hashes_and_rewards_are_stock_tau2s(domain, solo_mode, tmp_path)
     for seed, task in enumerate(base_tasks(domain, solo_mode)):
         behaviours = list(behaviours_of(task, domain, solo_mode, seed))
         theirs = [
-            in_turn([play(stock(domain, solo_mode, db_path), task, calls)])[0]
+            play_in_turn([play(stock(domain, solo_mode, db_path), task, calls)])[0]
             for calls in behaviours
         ]
-        mine = in_turn(
+        mine = play_in_turn(
             play(environment.make_environment(domain, solo_mode, db_path=db_path), task, calls)
             for calls in behaviours
         )
@@ -111,7 +111,8 @@ def play(env: Environment, task: Task, calls: list[ToolCall]) -> Generator[None,
     return messages, (env.get_db_hash(), env.get_user_db_hash())
 
 
-def in_turn(plays: Iterable[Generator[None, None, Played]]) -> list[Played]:
+def play_in_turn(plays: Iterable[Generator[None, None, Played]]) -> list[Played]:
+    """Play conversations at the same time, a call of each in turn."""
     pending = dict(enumerate(plays))
     played: dict[int, Played] = {}
     while pending:
@@ -124,12 +125,13 @@ def in_turn(plays: Iterable[Generator[None, None, Played]]) -> list[Played]:
     return [played[number] for number in sorted(played)]
 
 
-def equalities(played: list[Played]) -> list[tuple[bool, ...]]:
-    return [
-        tuple(a == b for a, b in zip(one[1], other[1], strict=True))
-        for one in played
-        for other in played
-    ]
+def equalities(played: list[Played]) -> list[tuple[bool, bool]]:
+    """Tell for each pair of conversations whether they leave equal databases."""
+    equal = []
+    for _, (agent_hash, user_hash) in played:
+        for _, (other_agent_hash, other_user_hash) in played:
+            equal.append((agent_hash == other_agent_hash, user_hash == other_user_hash))
+    return equal
 
 
 def simulation(messages: list[Message], task: Task) -> SimulationRun:
@@ -182,9 +184,8 @@ def cut_database(domain: str, folder: Path) -> str:
 def test_matched_actions_are_those_of_tau2s_own_check(domain):
     workflow = Tau2AgentWorkflow({"domain": domain, "user_llm": "scripted"})
     found = set()
-    for number, task in enumerate(
-        [task for task in base_tasks(domain, False) if task.evaluation_criteria.actions][:60]
-    ):
+    acting = [task for task in base_tasks(domain, False) if task.evaluation_criteria.actions]
+    for number, task in enumerate(acting[:60]):
         agent, user = ground_truth(task)
         del agent[len(agent) // 2 : len(agent) // 2 + number % 3]
         workflow.user_llm = replay(user)

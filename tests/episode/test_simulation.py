@@ -80,18 +80,15 @@ def assert_same(
 
 @pytest.mark.parametrize("domain, solo_mode", EVERY_TASK_OF_MODES)
 def test_every_base_task_as_tau2_plays_it(domain, solo_mode, monkeypatch):
-    """A third of the tasks each: the ground truth, an action left out, and faulty turns added."""
+    """A third of the tasks is as expected, a third lacks an action, a third has faulty turns."""
     variations = random.Random(domain)
     seen = set()
     for number, task in enumerate(base_tasks(domain, solo_mode)):
         agent, user = ground_truth(task, solo_mode)
         if number % 3 == 1:
             actions = [turn for turn in agent[:-1] if "tool_calls" in turn["choices"][0]["message"]]
-            agent = [
-                turn
-                for turn in agent
-                if turn not in variations.sample(actions, min(1, len(actions)))
-            ]
+            left_out = variations.sample(actions, min(1, len(actions)))
+            agent = [turn for turn in agent if turn not in left_out]
         if number % 3 == 2:
             faults = [
                 say(None, ("no_such_tool", {"x": 1})),
@@ -169,11 +166,18 @@ def test_histories_hold_what_each_side_may_see():
     )
     episode = AsyncOrchestrator(Tau2EnvConfig(domain="telecom"), task, agent, user)
     asyncio.run(episode.converse())
-    assert [m["role"] for m in requests["agent"][-1]] == [
-        *("system", "assistant", "user", "assistant", "user", "assistant", "tool")
-    ]
-    assert [m["role"] for m in requests["user"][-1]] == [
-        *("system", "user", "assistant", "user", "assistant", "tool", "assistant", "user")
+    agent_roles = [message["role"] for message in requests["agent"][-1]]
+    assert agent_roles == ["system", "assistant", "user", "assistant", "user", "assistant", "tool"]
+    user_roles = [message["role"] for message in requests["user"][-1]]
+    assert user_roles == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "user",
     ]
     assert "tool_calls" not in requests["user"][-1][2] and requests["user"][-1][4]["tool_calls"]
 

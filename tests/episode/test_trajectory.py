@@ -2,20 +2,19 @@
 
 import asyncio
 import resource
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tau2.data_model.simulation import SimulationRun
 
+from examples.tau2 import utils
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.participants import AgentTurn
 from examples.tau2.episode.reward import completion_rewards, evaluate_episode, shaped_reward
 from examples.tau2.episode.simulation import AsyncOrchestrator
 from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
-from examples.tau2.utils import Tau2RunInfo as handed_on
 from tests.scripted import ground_truth, replay, say
 
 
@@ -28,26 +27,21 @@ def played(agent_says: list[dict], task_id="create_task_1", **fields) -> Tau2Run
     run.reward_info = evaluate_episode(run, task, "mock", True, False)
     reward = run.reward_info.reward
     known = {
-        **{
-            "domain": "mock",
-            "task_id": task_id,
-            "solo_mode": True,
-            "is_eval": False,
-            "weight_version": 3,
-        },
-        **{"reward": reward, "rewards": completion_rewards(episode.agent.turns, reward, 0.1)},
-        **{
-            "failure": episode.failure,
-            "steps": episode.step_count,
-            "turns": episode.agent.turns,
-            "simulation": run,
-        },
-        **{
-            "user_prompt_tokens": 0,
-            "user_completion_tokens": 0,
-            "user_seconds": 0.0,
-            "user_lost_seconds": 0.0,
-        },
+        "domain": "mock",
+        "task_id": task_id,
+        "solo_mode": True,
+        "is_eval": False,
+        "weight_version": 3,
+        "reward": reward,
+        "rewards": completion_rewards(episode.agent.turns, reward, 0.1),
+        "failure": episode.failure,
+        "steps": episode.step_count,
+        "turns": episode.agent.turns,
+        "simulation": run,
+        "user_prompt_tokens": 0,
+        "user_completion_tokens": 0,
+        "user_seconds": 0.0,
+        "user_lost_seconds": 0.0,
     }
     return Tau2RunInfo(**{**known, **fields})
 
@@ -57,26 +51,17 @@ def solved() -> Tau2RunInfo:
 
 
 def test_files_by_weight_version_train_apart_from_eval(tmp_path):
-    paths = [
-        write_trajectory(info, tmp_path)
-        for info in (solved(), played([say(None, ("done", {}))], is_eval=True))
-    ]
-    assert [path.parent.relative_to(tmp_path) for path in paths] == [
-        Path("train/3"),
-        Path("eval/3"),
-    ]
-    assert sorted(path.suffix for path in tmp_path.rglob("*.*")) == [
-        ".json",
-        ".json",
-        ".txt",
-        ".txt",
-    ]
+    trained = write_trajectory(solved(), tmp_path)
+    evaluated = write_trajectory(played([say(None, ("done", {}))], is_eval=True), tmp_path)
+    assert trained.parent == tmp_path / "train/3" and evaluated.parent == tmp_path / "eval/3"
+    suffixes = sorted(path.suffix for path in tmp_path.rglob("*.*"))
+    assert suffixes == [".json", ".json", ".txt", ".txt"]
 
 
 def test_json_loads_back_and_holds_tau2s_own_record(tmp_path):
     info = solved()
     loaded = Tau2RunInfo.from_json(write_trajectory(info, tmp_path).read_bytes())
-    assert loaded == info and loaded.reward == 1.0 and handed_on is Tau2RunInfo
+    assert loaded == info and loaded.reward == 1.0 and utils.Tau2RunInfo is Tau2RunInfo
     assert (
         isinstance(loaded.simulation, SimulationRun)
         and loaded.simulation.reward_info.db_check.db_match

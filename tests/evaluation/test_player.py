@@ -26,7 +26,7 @@ def play(folder, answer, trials: int = 2) -> tuple[dict[TrialKey, str], list[Tri
 
 
 def model(failing_calls: set[int]):
-    """An `answer` that solves the task, but says HTTP 500 at these calls, counted from 1."""
+    """Make an `answer` that solves the task, but fails these calls, counted from 1."""
     agent, _ = ground_truth(environment.find_task("mock", TASK_ID), solo_mode=True)
     calls = 0
 

@@ -1,4 +1,4 @@
-"""Runs to look at: episodes of tau2's mock domain, played by scripted models, and their folders."""
+"""Makes runs to look at: episodes of tau2's mock domain with scripted models, and their folders."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
 from tests.scripted import ground_truth, replay, say
 
 TASKS = ("create_task_1", "update_task_1")
-# words that a page must not take for its own
+# a page must show this text, and not run it as a part of itself
 HOSTILE = (
     "<img src=x onerror=hacked=1></script><script>hacked=2</script><!-- \u2028 <b>bold</b> [[7*7]]"
 )
@@ -34,7 +34,7 @@ STATISTICS = {
 
 
 def play(task_id: str, says: list[dict], **fields) -> Tau2RunInfo:
-    """An episode in which the agent says this; then the fields are set to other values."""
+    """Play an episode in which the agent says this, then set the fields to other values."""
     workflow = Tau2AgentWorkflow({"domain": "mock", "solo_mode": True})
     info = asyncio.run(workflow.play_with(replay(says), {"task_id": task_id}))
     for name, value in fields.items():
@@ -43,13 +43,13 @@ def play(task_id: str, says: list[dict], **fields) -> Tau2RunInfo:
 
 
 def solved(task_id: str, **fields) -> Tau2RunInfo:
-    """An episode in which the agent does what the task expects."""
+    """Play an episode in which the agent does what the task expects."""
     agent, _ = ground_truth(environment.find_task("mock", task_id), solo_mode=True)
     return play(task_id, agent, **fields)
 
 
 def unsolved(task_id: str, **fields) -> Tau2RunInfo:
-    """An episode with an unknown tool, hostile words, and another action than the expected ones."""
+    """Play an episode with an unknown tool, hostile text, and an action that is not expected."""
     says = [
         say(None, ("no_such_tool", {"text": HOSTILE})),
         say(f"<think>{HOSTILE}</think>", ("create_task", {"user_id": "user_1", "title": HOSTILE})),
@@ -59,7 +59,7 @@ def unsolved(task_id: str, **fields) -> Tau2RunInfo:
 
 
 def write_training_run(folder: Path) -> None:
-    """Two tasks, two weight versions, one solved and two unsolved episodes each; one evaluation."""
+    """Write two tasks by two weight versions, each solved once and failed twice; one evaluation."""
     for version in range(2):
         for task_id in TASKS:
             for player in (solved, unsolved, unsolved):
@@ -70,7 +70,7 @@ def write_training_run(folder: Path) -> None:
 
 
 def write_evaluation(folder: Path) -> None:
-    """An evaluation of 5,000 trials, with one more that is half-written."""
+    """Write an evaluation of 5,000 trials, with one more that is half-written."""
     folder.mkdir()
     lines = [info.to_json(indent=None) for info in (solved(TASKS[0]), unsolved(TASKS[1]))]
     with (folder / "episodes.jsonl").open("wb") as file:

@@ -39,7 +39,10 @@ def calls(*made: tuple[str, dict]) -> list[AssistantMessage]:
 
 
 def compared(expected: list, made: list) -> list[tuple]:
-    """(status, arguments expected, arguments of the call, index of the message) of each action."""
+    """Compare calls with expected ones.
+
+    The result has (status, expected arguments, arguments of the call, index of the message).
+    """
     found = []
     for action in compare_actions(task(*expected), calls(*made)):
         expected_arguments = action.get("expected", {}).get("arguments")
@@ -82,7 +85,7 @@ def test_nothing_expected_and_nothing_done():
 
 @pytest.mark.parametrize("domain", ["airline", "retail", "telecom"])
 def test_databases_differ_where_tau2_says_so_and_nowhere_else(domain):
-    """The expected actions of every task but one; each left out in some task."""
+    """The agent does all expected actions of a task but one, which differs from task to task."""
     tasks = [
         task for task in environment.load_tasks(domain).values() if task.evaluation_criteria.actions
     ]

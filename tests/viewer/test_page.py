@@ -9,10 +9,10 @@ from playwright.sync_api import expect, sync_playwright
 from examples.tau2.viewer.report_page import write_report
 from tests.viewer.runs import HOSTILE, TASKS
 
-# Playwright's timeout in milliseconds that means none; its expectations know no such number
+# Playwright takes this timeout as none; its expectations need a number of milliseconds
 NO_LIMIT = 0
 expect.set_options(timeout=3_600_000)
-# whether a select of episodes to compare with was replaced by another one, which has the focus
+# tells whether another select of episodes to compare with has replaced `node`, and has the focus
 IS_DRAWN_ANEW = "node => !node.isConnected && document.activeElement.id === 'compare'"
 
 
@@ -52,6 +52,10 @@ def show(browser):
     """`show(page file)` opens a page, which may neither report an error nor load another file."""
     complaints, contexts = [], []
 
+    def complain_of_other_files(request):
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            complaints.append(request.url)
+
     def open_page(path: Path, width: int = 1280, scheme: str = "light"):
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
@@ -62,13 +66,7 @@ def show(browser):
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith(("file:", "data:", "blob:"))
-                or complaints.append(request.url)
-            ),
-        )
+        page.on("request", complain_of_other_files)
         page.goto(path.as_uri())
         return page
 
