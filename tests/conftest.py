@@ -21,7 +21,7 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 # fixtures that start processes, wherever they are defined
-PROCESS_FIXTURES = {"aenv_service", "browser", "slurm"}
+PROCESS_FIXTURES = {"aenv_service", "browser", "model", "slurm"}
 
 logger.disable("tau2")
 # an example may take any time, because the machine may be slow
