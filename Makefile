@@ -53,7 +53,7 @@ test: check
 	@which chromium slurmctld munged > /dev/null \
 		|| { apt-get update && apt-get install -y --no-install-recommends chromium slurm-wlm munge; } > /dev/null 2>&1 \
 		|| echo "Some tests are skipped without Chromium and Slurm; as root on Debian: apt-get install chromium slurm-wlm munge"
-	$(PYTHON) -m pytest -n 2 -m "exhaustive and not processes"
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "exhaustive and not processes"
 	$(PYTHON) -m pytest -m processes
 
 chaos: .venv model
