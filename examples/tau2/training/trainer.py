@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from areal.api import Scheduler
 from areal.api.cli_args import InferenceEngineConfig, TrainDatasetConfig, ValidDatasetConfig
-from areal.infra import LocalScheduler
 from areal.utils.data import collate_samples_to_list
 from areal.utils.network import format_hostport
 from datasets import Dataset
@@ -80,9 +79,7 @@ class EndsWhenStuck(AnyTrainer):
 
     def make_scheduler(self) -> Scheduler:
         is_slurm = self.config.scheduler.type == "slurm"
-        scheduler = (
-            SlurmWorkers(self.config) if is_slurm else LocalScheduler(exp_config=self.config)
-        )
+        scheduler = SlurmWorkers(self.config) if is_slurm else super().make_scheduler()
         wait_for_forked_workers(scheduler, START_TIMEOUT)
         return scheduler
 

@@ -11,8 +11,9 @@ from areal.infra import LocalScheduler, SlurmScheduler
 from areal.infra.scheduler.exceptions import WorkerFailedError
 
 
-def wait_for_forked_workers(scheduler: LocalScheduler | SlurmScheduler, seconds: float) -> None:
+def wait_for_forked_workers(scheduler: Scheduler, seconds: float) -> None:
     """Have the scheduler wait this long until a forked worker, such as a proxy, listens."""
+    assert isinstance(scheduler, LocalScheduler | SlurmScheduler)
     wait = scheduler._wait_for_fork_ready
     scheduler._wait_for_fork_ready = partial(wait, timeout=seconds)
 
