@@ -71,6 +71,13 @@ def function_calls(completion: ChatCompletion) -> list[tuple[str, str, str]]:
     return calls
 
 
+def join_thinking(content: str, thinking: str | None) -> str:
+    """Put thoughts before a content, as a model with Qwen3's template generates both."""
+    if not thinking or not thinking.strip():
+        return content
+    return f"<think>\n{thinking.strip()}\n</think>\n\n{content}"
+
+
 def strip_thinking(content: str | None) -> str | None:
     """Remove the `<think>` blocks from a text.
 
