@@ -16,6 +16,7 @@ from examples.tau2.data.turns import Turn, read_turns
 from examples.tau2.episode import environment
 from tests.own_tasks import mock_db, mock_entry, write
 from tests.scripted import in_turn, say
+from tests.stock_runs import run_stock_tau2
 
 CREATE = ("create_task", {"user_id": "user_1", "title": "Important Meeting"})
 SOLO = {"domain": "mock", "solo_mode": True}
@@ -183,6 +184,29 @@ def test_a_trajectory_that_does_not_earn_its_reward_again_is_left_out(from_rollo
     assert from_rollouts() == []
 
 
+def test_what_tau2_wrote_is_imitated_as_if_it_were_played_here(from_rollouts, tmp_path):
+    task = environment.find_task("mock", "create_task_1")
+    run_stock_tau2(tmp_path / "results.json", "mock", task, [say(None, CREATE), DONE])
+    path = tmp_path / "new" / "turns.jsonl"
+    assert expert.main([str(path), "--trajectories", f"{tmp_path}/results.json"]) == 0
+    ours, tau2s = from_rollouts((SOLO, [say(None, CREATE), DONE])), turns(path)
+    assert [called(turn) for turn in tau2s] == [called(turn) for turn in ours]
+    assert [turn.messages[0] for turn in tau2s] == [turn.messages[0] for turn in ours]
+
+
+def test_a_home_folder_is_expanded(from_rollouts, tmp_path, monkeypatch):
+    written = from_rollouts((SOLO, [say(None, CREATE), DONE]))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expert.main(["~/again.jsonl", "--trajectories", "~/generated"]) == 0
+    assert turns(tmp_path / "again.jsonl") == written
+
+
+def test_the_turns_cannot_be_a_folder(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        expert.main([str(tmp_path), "--domain", "mock"])
+    assert f"{tmp_path} is a folder; name the file of turns to write" in capsys.readouterr().err
+
+
 def test_the_episodes_of_an_evaluation_are_trajectories_too(from_rollouts, tmp_path):
     written = from_rollouts((SOLO, [say(None, CREATE), DONE]))
     (path,) = (tmp_path / "generated").rglob("*.json")
@@ -200,6 +224,8 @@ def test_the_episodes_of_an_evaluation_are_trajectories_too(from_rollouts, tmp_p
         (["--domain", "mock"], "domain mock has no split 'train'"),
         (["--domain", "airline", "--solo-mode"], "domain airline has no solo mode"),
         (["--trajectories", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--trajectories", "README.md"], "README.md: this is text that is no JSON; trajectories"),
+        (["--domain", "mock", "--tasks-file", "README.json"], "README.json: no such file"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path, capsys, argv, expected):

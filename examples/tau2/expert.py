@@ -4,11 +4,11 @@ The dialogs are the expected actions of tasks, with a user who says what is need
 
     python3 examples/tau2/expert.py turns.jsonl --domain telecom --split train --solo-mode
 
-or the episodes of earlier rollouts, from `train.py` (a folder of trajectories) or `evaluate.py`
-(its episodes.jsonl):
+or earlier episodes, from a run of `train.py` or `evaluate.py`, or from tau2's results, which
+`tau2 run` writes:
 
     python3 examples/tau2/expert.py turns.jsonl \
-        --trajectories generated/train evaluations/mock-qwen3-1f2e3d4c/episodes.jsonl
+        --trajectories <run folder> evaluations/mock-qwen3-1f2e3d4c data/simulations/mine.json
 
 In both cases the command plays each dialog anew, in the real environment, and tau2 evaluates it.
 The command needs no AReaL.
@@ -33,9 +33,11 @@ from examples.tau2.data.dialogs import (
     play_script,
     script_of_episode,
     script_of_expected_actions,
-    successful_episodes,
 )
+from examples.tau2.data.files import expanded_path
+from examples.tau2.data.recorded import successful_episodes
 from examples.tau2.data.tasks import find_task_row
+from examples.tau2.data.tasks_file import explain_error
 from examples.tau2.data.turns import write_turns
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
@@ -47,9 +49,9 @@ def options_parser() -> argparse.ArgumentParser:
         description="Write the turns of dialogs that earn the full reward, to fine-tune on."
     )
     add = parser.add_argument
-    add("turns", type=Path, help="the file to write, JSONL")
-    trajectories_help = "folders of trajectories by train.py, or episodes.jsonl by evaluate.py"
-    add("--trajectories", nargs="+", type=Path, help=trajectories_help)
+    add("turns", type=expanded_path, help="the file to write, JSONL")
+    trajectories_help = "folders of runs, trajectories, episodes.jsonl, or tau2's results"
+    add("--trajectories", nargs="+", type=expanded_path, help=trajectories_help)
     domain_help = "play the expected actions of this domain's tasks instead"
     add("--domain", choices=environment.DOMAINS, help=domain_help)
     add("--split", default="train", help="split of the domain's tasks (default: train)")
@@ -61,15 +63,19 @@ def options_parser() -> argparse.ArgumentParser:
 
 def scripts_of_tasks(econfig: Tau2EnvConfig, dataset: str) -> Iterator[DialogScript]:
     """Write a script of the expected actions of each task of a data set."""
-    for row in task_rows(econfig.domain, dataset, econfig.solo_mode):
+    try:
+        rows = task_rows(econfig.domain, dataset, econfig.solo_mode)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{dataset}: {explain_error(error)}") from error
+    for row in rows:
         yield script_of_expected_actions(econfig, find_task_row(row, econfig.domain))
 
 
 def scripts_of_episodes(paths: list[Path]) -> list[DialogScript]:
     """Write the scripts of the successful episodes; of those that say the same, keep the last."""
     scripts: dict[tuple[str, str, str], DialogScript] = {}
-    for info in successful_episodes(paths):
-        script = script_of_episode(info)
+    for episode in successful_episodes(paths):
+        script = script_of_episode(episode)
         scripts[script.content_key()] = script
     return list(scripts.values())
 
@@ -83,8 +89,11 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if bool(options.trajectories) == bool(options.domain):
         parser.error("name either --trajectories or a --domain")
+    if options.turns.is_dir():
+        parser.error(f"{options.turns} is a folder; name the file of turns to write")
     earned, failed = [], []
     try:
+        options.turns.parent.mkdir(parents=True, exist_ok=True)
         if options.trajectories:
             scripts = scripts_of_episodes(options.trajectories)
         else:
@@ -95,20 +104,26 @@ def main(argv: list[str]) -> int:
             )
             scripts = scripts_of_tasks(econfig, options.tasks_file or f"tau2/{options.split}")
         for script in scripts:
-            dialog = asyncio.run(play_script(script))
+            try:
+                dialog = asyncio.run(play_script(script))
+            except ValueError as error:
+                # tau2 cannot evaluate it
+                failed.append(f"{script.dialog_id} ({error})")
+                continue
             if dialog.reward == 1.0:
                 dialog_id = f"{script.econfig.domain}_{script.dialog_id}"
                 earned.append((dialog_id, script.econfig, dialog.turns))
             else:
                 failed.append(script.dialog_id)
+        number = write_turns(options.turns, earned) if earned else 0
     except (OSError, ValueError, LookupError) as error:
         parser.error(str(error))
     if failed:
         left_out = ", ".join(failed)
         print(f"{len(failed)} dialogs earned less and are left out: {left_out}", file=sys.stderr)
     if not earned:
+        print("no dialog earned the full reward: nothing is written", file=sys.stderr)
         return 1
-    number = write_turns(options.turns, earned)
     print(f"{number} turns of {len(earned)} dialogs in {options.turns}")
     return 0
 

@@ -12,11 +12,10 @@ from examples.tau2.data.dialogs import (
     play_script,
     script_of_episode,
     script_of_expected_actions,
-    successful_episodes,
 )
+from examples.tau2.data.recorded import RecordedEpisode
 from examples.tau2.data.tasks import find_task_row
 from examples.tau2.episode.config import Tau2EnvConfig
-from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
 from tests.scripted import replay, say
 
 CREATE = ("create_task", {"user_id": "user_1", "title": "Important Meeting"})
@@ -29,9 +28,11 @@ def script(econfig: Tau2EnvConfig) -> DialogScript:
     return script_of_expected_actions(econfig, row)
 
 
-def episode(*said: dict) -> Tau2RunInfo:
+def episode(*said: dict) -> RecordedEpisode:
     workflow = Tau2AgentWorkflow({"domain": "mock", "solo_mode": True})
-    return asyncio.run(workflow.play_with(replay(list(said)), {"task_id": "create_task_1"}))
+    info = asyncio.run(workflow.play_with(replay(list(said)), {"task_id": "create_task_1"}))
+    row = find_task_row({"task_id": "create_task_1"}, "mock")
+    return RecordedEpisode(SOLO, row, info.simulation)
 
 
 def called(entries: list[dict]) -> list[str | None]:
@@ -72,16 +73,3 @@ def test_scripts_of_the_same_words_have_the_same_key_whatever_their_ids():
     keys = [script_of_episode(info).content_key() for info in (first, second, other)]
     assert keys[0] == keys[1] != keys[2]
     assert first.simulation.id != second.simulation.id
-
-
-def test_successful_episodes_are_read_from_folders_and_from_evaluations(tmp_path):
-    good = episode(say(None, CREATE), say(None, ("done", {})))
-    bad = episode(say(None, ("done", {})))
-    for info in (good, bad):
-        write_trajectory(info, tmp_path / "generated")
-    lines = [
-        b"%d %b\n" % (number, info.to_json(indent=None)) for number, info in enumerate((bad, good))
-    ]
-    (tmp_path / "episodes.jsonl").write_bytes(b"".join(lines))
-    paths = [tmp_path / "generated", tmp_path / "episodes.jsonl"]
-    assert list(successful_episodes(paths)) == [good, good]

@@ -54,7 +54,7 @@ TASK, TURN = mock_entry("ann", "Lunch"), {"messages": [{"role": "user"}], "answe
         (json.dumps(TURN, indent=1).encode(), "one JSON object over many lines (fields: messages"),
         (json.dumps([TURN]).encode(), "JSON, an array of other things than tasks"),
         (b'{"prompt": "a", "chosen": "b"}\n{}', "JSON with the fields prompt, chosen"),
-        (b'{"prompt" "a"}', "JSON with an error at its beginning"),
+        (b'{"prompt" "a"}', "JSON with an error: expected `:` at line 1 column 11"),
         (b'{"step": 1, "seconds": 9.0}\n', "a run's statistics.jsonl"),
     ],
 )

@@ -1,24 +1,22 @@
 """Writes and plays scripts of dialogs: a task's expected actions, or an earlier episode."""
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from openai.types.chat import ChatCompletion
 from tau2.data_model.message import AssistantMessage, UserMessage
 from tau2.data_model.tasks import Task
 
-from examples.tau2.data.tasks import dataset_row, find_task_row
+from examples.tau2.data.recorded import RecordedEpisode
 from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode import environment
-from examples.tau2.episode.completions import assistant_entry, chat_completion
+from examples.tau2.episode.answers import to_completion
+from examples.tau2.episode.completions import assistant_entry, chat_completion, function_calls
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.messages import to_openai
 from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
-from examples.tau2.episode.trajectory import Tau2RunInfo
 
 # tau2's user ends the conversation with this text
 USER_STOP = "###STOP###"
@@ -84,32 +82,20 @@ def script_of_expected_actions(econfig: Tau2EnvConfig, row: TaskRow) -> DialogSc
     return DialogScript(task.id, replace(econfig, domain=row.domain), row, agent, user)
 
 
-def script_of_episode(info: Tau2RunInfo) -> DialogScript:
-    """Write the script of an episode: all that was said, with the agent's thoughts.
-
-    Raises:
-        LookupError, ValueError, OSError: the task is gone, or its file cannot be read.
-    """
-    econfig = Tau2EnvConfig(
-        domain=info.domain,
-        solo_mode=info.solo_mode,
-        add_thinking_tool=info.add_thinking_tool,
-        max_steps=info.steps + 1,
-    )
-    row = find_task_row(dataset_row(info.task_id), info.domain)
-    initial_state = row.task.initial_state
+def script_of_episode(episode: RecordedEpisode) -> DialogScript:
+    """Write the script of an episode: all that was said, with the agent's thoughts."""
+    initial_state = episode.row.task.initial_state
     history = (initial_state and initial_state.message_history) or []
+    # without a history, tau2 greets the user before the agent's first turn
+    start = len(history) or (0 if episode.econfig.solo_mode else 1)
     agent: list[Entry] = []
     user: list[Entry] = []
-    for message in info.simulation.messages[len(history) :]:
+    for message in episode.simulation.messages[start:]:
         if isinstance(message, UserMessage):
             user += to_openai(message, speaker="user")
-        # tau2's greeting has no raw data: no agent said it
-        elif isinstance(message, AssistantMessage) and message.raw_data:
-            raw = message.raw_data
-            names = [name for name in ("role", "content", "tool_calls") if name in raw]
-            agent.append({name: raw[name] for name in names})
-    return DialogScript(info.simulation.id, econfig, row, agent, user)
+        elif isinstance(message, AssistantMessage):
+            agent.append(_agent_entry(message))
+    return DialogScript(episode.simulation.id, episode.econfig, episode.row, agent, user)
 
 
 async def play_script(script: DialogScript) -> PlayedDialog:
@@ -144,29 +130,15 @@ async def play_script(script: DialogScript) -> PlayedDialog:
     return PlayedDialog(reward, [turn for turn, agent_turn in played if not agent_turn.malformed])
 
 
-def successful_episodes(paths: Iterable[Path]) -> Iterator[Tau2RunInfo]:
-    """Read the episodes with the full reward.
-
-    A path is a folder of trajectories, or the `episodes.jsonl` of an evaluation.
-
-    Raises:
-        ValueError, OSError: an episode cannot be read.
-    """
-    for path in paths:
-        for episode in _episodes(path):
-            info = Tau2RunInfo.from_json(episode)
-            if info.reward == 1.0:
-                yield info
-
-
-def _episodes(path: Path) -> Iterator[bytes]:
-    if path.is_dir():
-        for file in sorted(path.rglob("*.json")):
-            yield file.read_bytes()
-    else:
-        for line in path.read_bytes().splitlines():
-            # the number of the trial comes first
-            yield line.partition(b" ")[2]
+def _agent_entry(message: AssistantMessage) -> Entry:
+    """Make the entry of what the agent's LLM answered, of which the message is tau2's reading."""
+    raw = message.raw_data or {}
+    # tau2 records the choice of a completion, and this project the choice's message
+    answer = raw.get("message", raw)
+    if "role" not in answer:
+        return to_openai(message)[0]
+    completion = to_completion({"choices": [{"message": answer}]})
+    return assistant_entry(completion.choices[0].message.content, function_calls(completion))
 
 
 def _request(task: Task) -> str:

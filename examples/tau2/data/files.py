@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+# pyrefly: ignore [untyped-import]
 import yaml
 from pydantic_core import from_json
 
@@ -131,8 +132,8 @@ def _kind_of_text(head: bytes) -> str:
         return CONFIG if _CONFIG_LINE.search(head) else "text that is no JSON"
     try:
         value = from_json(head, allow_partial="trailing-strings")
-    except ValueError:
-        return f"{OTHER_JSON} with an error at its beginning"
+    except ValueError as error:
+        return f"{OTHER_JSON} with an error: {error}"
     kind = _kind_of_json(value, over_lines=not _is_json(head.partition(b"\n")[0], head))
     return EPISODES if trial and kind == TRAJECTORY else kind
 

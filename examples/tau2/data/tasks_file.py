@@ -80,7 +80,7 @@ def explain_error(error: Exception) -> str:
         problems = []
         for problem in error.errors():
             location = ".".join(str(part) for part in problem["loc"])
-            problems.append(f"{location}: {problem['msg']}")
+            problems.append(f"{location}: {problem['msg']}" if location else problem["msg"])
         if len(problems) > 3:
             problems = [*problems[:3], f"{len(problems) - 3} more"]
         return "; ".join(problems)
