@@ -16,13 +16,15 @@ from benchmarks.recorded_episodes import (
     DOMAIN,
     Group,
     Sample,
+    parses_tool_calls,
     record,
     solved,
     tasks_that_change_the_database,
 )
 from benchmarks.tries import Batch, count_packed_tokens, first_turns, renumbered, samples_of
 from examples.tau2.training.checks.loading import load_config
-from examples.tau2.training.launch import ConfigError, as_hydra_override
+from examples.tau2.training.command_line import as_hydra_override
+from examples.tau2.training.launch import ConfigError
 from examples.tau2.utils import Tau2PPOConfig
 
 BENCHMARK = ("actor.init_from_scratch=true", "actor.optimizer.lr=0.0")
@@ -62,6 +64,7 @@ def measure(args: argparse.Namespace) -> dict:
     recorded_limit = microbatch_limit(config.actor)
     limit = microbatch_limit(actor)
 
+    check_tool_calls_are_parsed(config)
     progress(f"recording {args.episodes} episodes of {args.tasks} tasks ...")
     groups = record(config, tokenizer, chosen_tasks, args.episodes, args.thinking)
     task_ids = [task.id for task in chosen_tasks]
@@ -109,6 +112,27 @@ def load(config_file: Path, overrides: list[str]) -> Tau2PPOConfig:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def check_tool_calls_are_parsed(config: Tau2PPOConfig) -> None:
+    """Check that the scripted agent can call tools, without which every episode would fail.
+
+    Raises:
+        ConfigError: a call of the agent would stay text.
+    """
+    try:
+        is_parsed, cause = parses_tool_calls(config), ""
+    except (ImportError, ValueError) as error:
+        is_parsed, cause = False, f" ({error})"
+    if not is_parsed:
+        parser = config.rollout.agent.tool_call_parser
+        raise ConfigError(
+            [
+                f"AReaL parses no tool call of the scripted agent{cause}, so nothing would be "
+                "measured: this Python must be able to import sglang, and "
+                f"rollout.agent.tool_call_parser={parser} must parse Qwen3's calls, as qwen does"
+            ]
+        )
 
 
 def microbatch_limit(actor: PPOActorConfig) -> int:

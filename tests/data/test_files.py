@@ -13,10 +13,10 @@ from examples.tau2.data.files import (
     TAU2_RESULTS,
     TRAJECTORY,
     WrongFile,
+    config_problem,
     expanded_path,
     kind_of,
     refuse_other_kinds,
-    yaml_problem,
 )
 from tests.own_tasks import mock_entry
 from tests.viewer.runs import TASKS, solved, write_training_run
@@ -105,16 +105,20 @@ def test_another_kind_than_the_wanted_one_is_refused(tmp_path):
     [
         ("a: 1", None),
         ('{"a": 1}', None),
-        ("- a", "this is text that is no JSON; a config, *.yaml, is wanted"),
+        ("just words", None),
         ("", "this is empty; a config, *.yaml, is wanted"),
-        ("actor:\n\tpath: x", "this is a config with an error in line 2: found character '\\t'"),
-        ("actor: [1,\nb: 2", "this is a config with an error in line"),
-        ("actor: a: b", "line 1: mapping values are not allowed here"),
+        ("- a", "this is text that is no JSON; a config, *.yaml, is wanted"),
+        ('[{"a": 1}]', "this is JSON, an array of other things than tasks; a config, *.yaml, is"),
+        ('{"econfig": {},\n"sampling": {}}', "this is an evaluation's settings.json; a config"),
+        ("actor:\n\tpath: x", "line 2: no YAML: found character that cannot start any token; in"),
+        ("actor: [1,\nb: 2", "line 3: no YAML: did not find expected ',' or ']'"),
+        ("actor: a: b", "line 1: no YAML: mapping values are not allowed in"),
+        ("actor: 1\nactor: 2", "line 2: no YAML: found duplicate key actor"),
     ],
 )
 def test_a_yaml_is_refused_in_one_line(tmp_path, text, problem):
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    found = yaml_problem(path)
+    found = config_problem(path)
     assert found == problem if problem is None else problem in (found or "")
     assert "\n" not in (found or "")

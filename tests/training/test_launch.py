@@ -2,40 +2,27 @@
 
 import pytest
 
-from examples.tau2.training.launch import (
-    ConfigError,
-    PreparedRun,
-    as_hydra_override,
-    prepare_and_run,
-)
+from examples.tau2.training.launch import ConfigError, PreparedRun, prepare_and_run
+
+CONFIG = ["--config", "x.yaml"]
 
 
 def no_deadline(seconds: float) -> None:
     raise AssertionError(seconds)
 
 
-def test_overrides_are_spelled_as_hydra_wants_them():
-    override = as_hydra_override("actor.scheduling_spec[0].env_vars.A=b=c")
-    assert override == "++actor.scheduling_spec.0.env_vars.A=b=c"
-
-
-@pytest.mark.parametrize("argument", ["--config", "+a=1", "~a", "x.yaml"])
-def test_other_arguments_stay_as_they_are(argument):
-    assert as_hydra_override(argument) == argument
-
-
 def test_problems_are_listed_and_nothing_is_launched(capsys):
     def prepare(argv: list[str]) -> PreparedRun:
         raise ConfigError(["one", "two"])
 
-    assert prepare_and_run([], "", prepare, no_deadline) == 2
+    assert prepare_and_run(CONFIG, "", prepare, no_deadline) == 2
     assert capsys.readouterr().err == "Nothing was launched:\n  - one\n  - two\n"
 
 
 def test_a_prepared_run_is_run_with_its_deadline(capsys):
     done = []
     prepared = PreparedRun("the summary", 7.0, lambda: done.append("run"))
-    assert prepare_and_run(["a=1"], "", lambda argv: prepared, done.append) == 0
+    assert prepare_and_run([*CONFIG, "a=1"], "", lambda argv: prepared, done.append) == 0
     assert done == [7.0, "run"]
     assert capsys.readouterr().out == "the summary\n"
 
@@ -47,9 +34,18 @@ def test_check_prints_the_summary_only(capsys):
         given.extend(argv)
         return PreparedRun("the summary", 7.0, lambda: given.append("run"))
 
-    assert prepare_and_run(["--check", "a=1"], "", prepare, no_deadline) == 0
-    assert given == ["++a=1"]
+    assert prepare_and_run(["--check", *CONFIG, "a=1"], "", prepare, no_deadline) == 0
+    assert given == [*CONFIG, "++a=1"]
     assert capsys.readouterr().out == "the summary\n"
+
+
+def test_a_command_line_with_problems_is_not_prepared(capsys):
+    def prepare(argv: list[str]) -> PreparedRun:
+        raise AssertionError(argv)
+
+    assert prepare_and_run([*CONFIG, "--chek"], "", prepare, no_deadline) == 2
+    expected = "Nothing was launched:\n  - --chek is no option; did you mean --check?\n"
+    assert capsys.readouterr().err == expected
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

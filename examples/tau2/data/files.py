@@ -8,6 +8,7 @@ from typing import Any
 
 # pyrefly: ignore [untyped-import]
 import yaml
+from omegaconf import DictConfig, OmegaConf
 from pydantic_core import from_json
 
 TRAJECTORY = "a trajectory"
@@ -18,7 +19,9 @@ TURNS = "a file of turns"
 CONFIG = "a config"
 EVALUATION_FOLDER = "an evaluation's folder"
 RUN_FOLDER = "a training run's folder"
-# the beginning of the kind of a JSON file that is none of the above
+TEXT = "text that is no JSON"
+# how the kind of a file begins that is JSON, but none of the above
+ONE_OBJECT = "one JSON object over many lines"
 OTHER_JSON = "JSON"
 
 # this number of bytes of a file is read to recognize it
@@ -84,22 +87,32 @@ def kind_of(path: str | Path) -> str:
         return _kind_of_text(file.read(HEAD))
 
 
-def yaml_problem(path: Path) -> str | None:
+def config_problem(path: Path) -> str | None:
     """Say in one line why a file is no mapping in YAML; None if it is one.
 
     Raises:
         OSError: the file cannot be read.
     """
-    if path.is_dir():
-        return f"this is {kind_of(path)}; a config, *.yaml, is wanted"
+    kind = kind_of(path)
+    wrong_kind = f"this is {kind}; a config, *.yaml, is wanted"
+    if not kind.startswith((CONFIG, TEXT, ONE_OBJECT, OTHER_JSON)):
+        return wrong_kind
     try:
-        is_mapping = isinstance(yaml.safe_load(path.read_bytes()), dict)
+        config = OmegaConf.load(path)
     except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}" if error.problem_mark else "somewhere"
-        return f"this is {kind_of(path)} with an error in {line}: {error.problem}"
-    except (yaml.YAMLError, ValueError):
-        is_mapping = False
-    return None if is_mapping else f"this is {kind_of(path)}; a config, *.yaml, is wanted"
+        return yaml_error(error)
+    except (yaml.YAMLError, ValueError, OSError):
+        # OmegaConf has an OSError for a text that is neither a mapping nor a list
+        return wrong_kind
+    return None if isinstance(config, DictConfig) else wrong_kind
+
+
+def yaml_error(error: yaml.MarkedYAMLError) -> str:
+    """Say in one line what is wrong with a YAML, and in which line."""
+    place = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+    # YAML knows tabs only within texts
+    hint = "; indent by spaces, not by tabs" if "start any token" in str(error.problem) else ""
+    return f"{place}no YAML: {error.problem}{hint}"
 
 
 def _kind_of_folder(path: Path) -> str:
@@ -129,7 +142,7 @@ def _kind_of_text(head: bytes) -> str:
     except ValueError:
         return "no text in UTF-8"
     if not head.startswith((b"{", b"[")):
-        return CONFIG if _CONFIG_LINE.search(head) else "text that is no JSON"
+        return CONFIG if _CONFIG_LINE.search(head) else TEXT
     try:
         value = from_json(head, allow_partial="trailing-strings")
     except ValueError as error:
@@ -157,15 +170,10 @@ def _kind_of_json(value: Any, over_lines: bool) -> str:
     info = value.get("info")
     if isinstance(info, dict) and "git_commit" in info:
         return TAU2_RESULTS
-    if TRAJECTORY in _kinds(value):
-        return TRAJECTORY
+    kinds = [kind for kind, fields in _FIELDS.items() if fields <= value.keys()]
+    if kinds and not (over_lines and kinds == [TURNS]):
+        return kinds[0]
     names = ", ".join(list(value)[:5]) or "none"
     if over_lines:
-        return f"one JSON object over many lines (fields: {names})"
-    if _TASK_FIELDS & value.keys():
-        return TASKS
-    return next(iter(_kinds(value)), f"{OTHER_JSON} with the fields {names}")
-
-
-def _kinds(value: dict) -> list[str]:
-    return [kind for kind, fields in _FIELDS.items() if fields <= value.keys()]
+        return f"{ONE_OBJECT} (fields: {names})"
+    return TASKS if _TASK_FIELDS & value.keys() else f"{OTHER_JSON} with the fields {names}"

@@ -67,9 +67,13 @@ def prepare_and_run(
         print(doc)
         return 0
     quiet_tau2()
-    options = [as_hydra_override(argument) for argument in argv if argument != "--check"]
+    from examples.tau2.training.command_line import read_command_line
+
+    arguments, problems = read_command_line(argv)
     try:
-        prepared = prepare(options)
+        if problems:
+            raise ConfigError(problems)
+        prepared = prepare(arguments)
     except ConfigError as error:
         print("Nothing was launched:", file=sys.stderr)
         for problem in error.problems:
@@ -92,17 +96,6 @@ def warn_of_untested_areal() -> None:
     warning = version_warning()
     if warning:
         print(f"Warning: {warning}", file=sys.stderr)
-
-
-def as_hydra_override(argument: str) -> str:
-    """Spell an override as Hydra wants it: `a[0].b=c` becomes `++a.0.b=c`.
-
-    Without `++`, Hydra refuses a field that the YAML does not name; it does not know `[0]`.
-    """
-    option, equals, value = argument.partition("=")
-    if not equals or argument.startswith(("-", "+", "~")):
-        return argument
-    return f"++{option.replace('[', '.').replace(']', '')}={value}"
 
 
 def start_run(argv: list[str], config_class: type[Config]) -> tuple[Config, Path]:

@@ -1,5 +1,7 @@
 """A command line becomes a config, and wrong options become problems."""
 
+from pathlib import Path
+
 import pytest
 
 from examples.tau2.training.checks.loading import first_line, load_config
@@ -8,10 +10,38 @@ from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 from tests.training.checks.conftest import AIRLINE
 
 
-@pytest.mark.parametrize("argv", [["--config", "nowhere.yaml"], ["--config", AIRLINE, "a=b=[c"]])
-def test_a_file_or_an_override_that_cannot_be_read(argv):
-    with pytest.raises(ConfigError, match="--config or an override"):
-        load_config(argv, Tau2PPOConfig)
+@pytest.mark.parametrize(
+    "name, text, problem",
+    [
+        ("nowhere.yaml", None, "no such file or directory"),
+        ("tests", None, "this is a folder; a config"),
+        ("x.json", '{"messages": [], "answer": 1}', "this is a file of turns; a config"),
+        ("x.yml", "seed: 1", "its name must end with .yaml"),
+        ("x.yaml", "actor:\n\tpath: x", "line 2: no YAML: found character"),
+        ("x.yaml", "- 1", "this is text that is no JSON; a config"),
+    ],
+)
+def test_a_config_that_cannot_be_read(tmp_path, name, text, problem):
+    path = tmp_path / name if text else Path(name)
+    if text:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=f"^--config {path}: {problem}"):
+        load_config(["--config", str(path)], Tau2PPOConfig)
+
+
+def test_a_base_that_cannot_be_read(tmp_path):
+    (tmp_path / "base.yaml").write_text("actor: 1\nactor: 2")
+    path = tmp_path / "config.yaml"
+    path.write_text("defaults: [base, _self_]\nseed: 1")
+    with pytest.raises(
+        ConfigError, match="that --config .* builds on: line 2: no YAML: found duplicate key actor"
+    ):
+        load_config(["--config", str(path)], Tau2PPOConfig)
+
+
+def test_an_override_that_cannot_be_read():
+    with pytest.raises(ConfigError, match=f"^--config {AIRLINE} or an override: mismatched"):
+        load_config(["--config", AIRLINE, "a=b=[c"], Tau2PPOConfig)
 
 
 def test_a_wrong_option_is_left_out(airline_argv):

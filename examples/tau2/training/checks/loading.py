@@ -1,11 +1,16 @@
 """Turns a command line into a config, and collects everything that is wrong with its options."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
+# pyrefly: ignore [untyped-import]
+import yaml
 from areal.api.cli_args import parse_cli_args, to_structured_cfg
 from omegaconf import DictConfig, OmegaConf
 
+from examples.tau2.data.files import config_problem, yaml_error
+from examples.tau2.data.tasks_file import explain_error
 from examples.tau2.training.launch import ConfigError
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
@@ -25,10 +30,18 @@ def load_config(argv: list[str], config_class: type[Config]) -> tuple[Config, li
     Raises:
         ConfigError: the file or an override cannot be read, or no config can be made of them.
     """
+    path = Path(argv[argv.index("--config") + 1])
+    problem = _file_problem(path)
+    if problem:
+        raise ConfigError([f"--config {path}: {problem}"])
     try:
         parsed, _ = parse_cli_args(argv)
-    except (Exception, SystemExit) as error:
-        raise ConfigError([f"--config or an override: {first_line(error)}"]) from error
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(
+            [f"a file that --config {path} builds on: {yaml_error(error)}"]
+        ) from error
+    except Exception as error:
+        raise ConfigError([f"--config {path} or an override: {first_line(error)}"]) from error
     given = _as_dict(parsed)
     problems = _remove_wrong_options(given, config_class)
     try:
@@ -41,6 +54,16 @@ def load_config(argv: list[str], config_class: type[Config]) -> tuple[Config, li
     if isinstance(config, Tau2PPOConfig):
         problems += _align_turn_discounts(given, config)
     return config, problems
+
+
+def _file_problem(path: Path) -> str | None:
+    """Say why the file of a config cannot be read; None if it can."""
+    try:
+        problem = config_problem(path)
+    except OSError as error:
+        return explain_error(error)
+    # AReaL adds .yaml to the name of any other file
+    return problem or (None if path.suffix == ".yaml" else "its name must end with .yaml")
 
 
 def first_line(error: BaseException) -> str:
