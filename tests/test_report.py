@@ -33,3 +33,12 @@ def test_a_report_of_no_episode_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         report.main([str(tmp_path), "--episodes", "0"])
     assert "--episodes must be at least 1" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch, capsys):
+    for module in ("report_page", "charts"):
+        monkeypatch.delitem(sys.modules, f"examples.tau2.viewer.{module}", raising=False)
+    # as if it were not installed
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    assert report.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "report.py needs the package plotly: pip install plotly\n"

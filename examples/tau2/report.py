@@ -18,14 +18,19 @@ if __name__ == "__main__":
 
     quiet_tau2()
 
-from examples.tau2.viewer.report_page import MAX_EPISODES, write_report
-
 
 def main(argv: list[str]) -> int:
     """Run the command, and return its exit status.
 
-    0: the page is written, 2: the folder has no records, or a file cannot be read or written.
+    0: the page is written, 2: the folder has no records, a file cannot be read or written, or a
+    package is missing.
     """
+    try:
+        from examples.tau2.viewer.report_page import MAX_EPISODES, write_report
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        print(f"report.py needs the package {package}: pip install {package}", file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, metavar="run folder")
     output_help = "file or folder for the page (default: report.html in the run folder)"

@@ -1,16 +1,21 @@
 """What a run prints on the terminal, and what goes to its log."""
 
+import errno
 import io
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from areal.utils.saver import Saver
 
+from examples.tau2.episode.trajectory import write_trajectory
 from examples.tau2.training.console import print_results, redirect_output, report_steps
 from examples.tau2.training.progress import StepLog
 from examples.tau2.utils import Tau2SFTConfig
+from examples.tau2.viewer import report_page
+from tests.viewer.runs import TASKS, solved
 
 
 @pytest.fixture
@@ -94,12 +99,61 @@ def test_results_that_are_there_are_told(tmp_path):
         checkpoints.append(folder)
     run_folder = tmp_path / "run"
     (run_folder / "generated").mkdir(parents=True)
-    terminal = io.StringIO()
-    print_results(config, run_folder, terminal)
-    lines = terminal.getvalue().splitlines()
-    assert lines[0].startswith("there is no report: ")
-    assert lines[1:] == [
+    *results, report = printed_results(config, run_folder)
+    assert results == [
         "",
         f"trajectories  {run_folder}/generated",
         f"checkpoint    {checkpoints[-1]}",
     ]
+    assert report.startswith("There is no report: nothing has been recorded in ")
+    write_trajectory(solved(TASKS[0]), run_folder / "generated")
+    assert printed_results(config, run_folder)[-1] == f"report        {run_folder}/report.html"
+
+
+def printed_results(config: Tau2SFTConfig, folder: Path) -> list[str]:
+    terminal = io.StringIO()
+    print_results(config, folder, terminal)
+    return terminal.getvalue().splitlines()
+
+
+def test_a_run_is_done_without_the_package_of_the_report(tmp_path, monkeypatch):
+    config = Tau2SFTConfig(experiment_name="e", trial_name="t")
+    config.cluster.fileroot = str(tmp_path)
+    for module in ("report_page", "charts"):
+        monkeypatch.delitem(sys.modules, f"examples.tau2.viewer.{module}", raising=False)
+    # as if it were not installed
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    assert printed_results(config, tmp_path)[-1] == (
+        "There is no report: the package plotly is missing (pip install plotly). "
+        f"To write it: python3 examples/tau2/report.py {tmp_path}"
+    )
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyError("step"), RecursionError("too deep")])
+def test_a_run_is_done_whatever_becomes_of_its_report(tmp_path, monkeypatch, error):
+    def fail(folder: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(report_page, "write_report", fail)
+    config = Tau2SFTConfig(experiment_name="e", trial_name="t")
+    config.cluster.fileroot = str(tmp_path)
+    last = printed_results(config, tmp_path)[-1]
+    assert last.startswith("There is no report: ") and " report: ." not in last
+
+
+def test_a_terminal_that_cannot_be_written_ends_no_run(tmp_path):
+    config = Tau2SFTConfig(experiment_name="e", trial_name="t")
+    config.cluster.fileroot = str(tmp_path)
+    full_disk = io.TextIOWrapper(FullDisk(), write_through=True)
+    report_steps(trainer(5, None), tmp_path, full_disk)
+    print_results(config, tmp_path, full_disk)
+
+
+class FullDisk(io.RawIOBase):
+    """A file on a disk that is full."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")

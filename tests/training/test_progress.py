@@ -4,7 +4,7 @@ import io
 import json
 from pathlib import Path
 
-from examples.tau2.training.progress import StepLog, step_line
+from examples.tau2.training.progress import SUSPICIOUS_STEPS, StepLog, parser_suspicion, step_line
 
 
 class Logger:
@@ -18,6 +18,16 @@ class Logger:
 
     def state_dict(self):
         return {"last_commit_step": 7}
+
+
+class BrokenLogger(Logger):
+    """Stands for a `StatsLogger` whose tracker has lost its server."""
+
+    def commit(self, *arguments):
+        raise ConnectionError("wandb is gone")
+
+    def close(self):
+        raise ConnectionError("wandb is gone")
 
 
 def test_a_line_and_a_record_per_step(tmp_path):
@@ -57,6 +67,46 @@ def test_a_disk_that_cannot_be_written_does_not_stop_the_run():
     terminal, logger = io.StringIO(), Logger()
     StepLog(logger, Path("/proc/nowhere/statistics.jsonl"), 1, terminal).commit(0, 0, 0, {})
     assert "statistics of step 1 are lost" in terminal.getvalue() and logger.committed
+
+
+def test_a_tracker_that_fails_does_not_stop_the_run(tmp_path):
+    terminal, path = io.StringIO(), tmp_path / "statistics.jsonl"
+    log = StepLog(BrokenLogger(), path, 1, terminal)
+    log.commit(0, 0, 0, {})
+    log.close()
+    assert json.loads(path.read_text())["step"] == 1
+    assert terminal.getvalue().count("a tracker of stats_logger has failed: ") == 2
+
+
+def episodes(turns: float, tool_calls: float, malformed_turns: float) -> dict[str, float]:
+    return {
+        "rollout/agent/turns": turns,
+        "rollout/agent/tool_calls": tool_calls,
+        "rollout/agent/malformed_turns": malformed_turns,
+    }
+
+
+def test_a_parser_that_does_not_fit_is_suspected():
+    assert parser_suspicion({}) is None
+    assert parser_suspicion(episodes(8, 5, 4)) is None
+    assert parser_suspicion(episodes(8, 0, 0)).startswith("no tool was called. ")
+    assert parser_suspicion(episodes(8, 1, 6)).startswith("75% of the turns are malformed. ")
+
+
+def test_a_suspicion_is_shown_once_after_some_steps_in_a_row(tmp_path):
+    terminal = io.StringIO()
+    log = StepLog(Logger(), tmp_path / "statistics.jsonl", 99, terminal)
+
+    def warnings_after(*steps: dict[str, float]) -> int:
+        for data in steps:
+            log.commit(0, 0, 0, data)
+        return terminal.getvalue().count("Warning: ")
+
+    none, good = episodes(8, 0, 0), episodes(8, 5, 0)
+    assert warnings_after(*[none] * (SUSPICIOUS_STEPS - 1), good) == 0
+    assert warnings_after(*[none] * SUSPICIOUS_STEPS) == 1
+    assert warnings_after(*[none] * 2 * SUSPICIOUS_STEPS) == 1
+    assert "rollout.agent.tool_call_parser" in terminal.getvalue()
 
 
 def test_a_line_shows_the_numbers_that_a_step_has():

@@ -26,7 +26,7 @@ def listeners() -> Iterator[list[socket.socket]]:
 
 
 @pytest.fixture
-def trainer(listeners) -> Tau2PPOTrainer:
+def trainer(listeners, tmp_path) -> Tau2PPOTrainer:
     """A trainer with AReaL's own controller and counts, but without engines and workers."""
     ports = [listener.getsockname()[1] for listener in listeners]
     controller = RolloutController.__new__(RolloutController)
@@ -43,7 +43,7 @@ def trainer(listeners) -> Tau2PPOTrainer:
     trainer.eval_rollout = None
     trainer.scheduler = local_scheduler()
     trainer.server_watch = ServerWatch()
-    trainer.group_watch = GroupWatch(BATCH_SIZE)
+    trainer.group_watch = GroupWatch(BATCH_SIZE, tmp_path / "rollout.log")
     return trainer
 
 

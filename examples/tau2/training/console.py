@@ -9,7 +9,7 @@ from typing import TextIO
 
 from areal.utils.saver import Saver
 
-from examples.tau2.training.progress import StepLog
+from examples.tau2.training.progress import StepLog, show
 from examples.tau2.training.trainer import Tau2PPOTrainer, Tau2SFTTrainer
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
@@ -49,42 +49,50 @@ def redirect_output(log: Path | None) -> Iterator[TextIO]:
 def report_steps(trainer: Tau2PPOTrainer | Tau2SFTTrainer, folder: Path, terminal: TextIO) -> None:
     """Let the trainer report each step, on the terminal and in the folder's `statistics.jsonl`."""
     config, checkpoints = trainer.config, trainer.recover_handler
-    checkpoints.warn = lambda text: print(text, file=terminal)
+    checkpoints.warn = lambda text: show(text, terminal)
     for text in checkpoints.warnings:
         checkpoints.warn(text)
     if trainer.first_step:
-        print(f"going on after step {trainer.first_step}", file=terminal)
+        show(f"going on after step {trainer.first_step}", terminal)
     steps = config.total_train_epochs * len(trainer.train_dataloader)
     if config.total_train_steps:
         steps = min(steps, config.total_train_steps)
     statistics = folder / "statistics.jsonl"
     trainer.stats_logger = StepLog(trainer.stats_logger, statistics, steps, terminal)
-    print(f"training {steps} steps ...", file=terminal)
+    show(f"training {steps} steps ...", terminal)
 
 
 def print_results(config: Tau2PPOConfig | Tau2SFTConfig, folder: Path, terminal: TextIO) -> None:
-    """Write the report of a run, and print where its results are.
+    """Print where the results of a run are, and write its report.
 
     The checkpoint that it prints is the last one. Another run can start from it: `actor.path` takes
-    its folder.
+    its folder. The run has succeeded, so no failure of the report is raised.
     """
-    from examples.tau2.viewer.report_page import write_report
-
-    try:
-        write_report(folder)
-    except (OSError, ValueError) as error:
-        # the run has succeeded all the same
-        print(f"there is no report: {error}", file=terminal)
     results = {
         "trajectories": folder / "generated",
         "statistics": folder / "statistics.jsonl",
         "checkpoint": _last_checkpoint(config),
-        "report": folder / "report.html",
     }
-    print(file=terminal)
+    show("", terminal)
     for title, path in results.items():
         if path and path.exists():
-            print(f"{title:12}  {path}", file=terminal)
+            show(f"{title:12}  {path}", terminal)
+    try:
+        from examples.tau2.viewer.report_page import write_report
+
+        show(f"{'report':12}  {write_report(folder)}", terminal)
+    except Exception as error:
+        command = f"python3 examples/tau2/report.py {folder}"
+        show(f"There is no report: {_cause(error)}. To write it: {command}", terminal)
+
+
+def _cause(error: Exception) -> str:
+    """Say what went wrong, and which package to install if one is missing."""
+    if isinstance(error, ModuleNotFoundError):
+        package = str(error.name).partition(".")[0]
+        return f"the package {package} is missing (pip install {package})"
+    # a MemoryError has no message
+    return str(error) or type(error).__name__
 
 
 def _last_checkpoint(config: Tau2PPOConfig | Tau2SFTConfig) -> Path | None:

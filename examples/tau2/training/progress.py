@@ -3,6 +3,8 @@
 import json
 import os
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,12 +23,16 @@ SHOWN = (
     ("seconds", "{:.1f} s"),
 )
 
+# steps in a row that look like the fault of a parser before the terminal says so
+SUSPICIOUS_STEPS = 3
+
 
 class StepLog:
     """Logs each step with AReaL's `StatsLogger`, and writes a record of its own.
 
     The record has every statistic of the step, and is one line of `<run folder>/statistics.jsonl`.
-    A step that a resumed run repeats replaces the record it had.
+    A step that a resumed run repeats replaces the record it had. Nothing here ends a run: what
+    cannot be written or logged is lost, and the terminal says so.
     """
 
     def __init__(self, stats_logger: StatsLogger, path: Path, total_steps: int, terminal: TextIO):
@@ -35,6 +41,7 @@ class StepLog:
         self._total_steps = total_steps
         self._terminal = terminal
         self._last_commit = time.monotonic()
+        self._suspicious_steps = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stats_logger, name)
@@ -52,9 +59,27 @@ class StepLog:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            print(f"statistics of step {record['step']} are lost: {error}", file=self._terminal)
-        print(step_line(record, self._total_steps), file=self._terminal, flush=True)
-        self._stats_logger.commit(epoch, step, global_step, data)
+            show(f"statistics of step {record['step']} are lost: {error}", self._terminal)
+        show(step_line(record, self._total_steps), self._terminal)
+        suspicion = parser_suspicion(data)
+        self._suspicious_steps = self._suspicious_steps + 1 if suspicion else 0
+        if self._suspicious_steps == SUSPICIOUS_STEPS:
+            show(f"Warning: for {SUSPICIOUS_STEPS} steps {suspicion}", self._terminal)
+        with self._trackers_may_fail():
+            self._stats_logger.commit(epoch, step, global_step, data)
+
+    def close(self) -> None:
+        """Have AReaL's logger end its trackers."""
+        with self._trackers_may_fail():
+            self._stats_logger.close()
+
+    @contextmanager
+    def _trackers_may_fail(self) -> Generator[None]:
+        """Show an error of wandb, SwanLab, trackio or TensorBoard in place of raising it."""
+        try:
+            yield
+        except Exception as error:
+            show(f"a tracker of stats_logger has failed: {error!r}", self._terminal)
 
     def _drop_other_lines(self, last_step: int) -> None:
         """Remove all lines but the complete records of the steps up to the last one."""
@@ -65,6 +90,12 @@ class StepLog:
         if len(kept) < len(lines):
             with atomic_file(self._path) as file:
                 file.write("".join(kept))
+
+
+def show(text: str, terminal: TextIO) -> None:
+    """Print a line. A terminal that is gone, or a full disk behind it, ends no run."""
+    with suppress(OSError):
+        print(text, file=terminal, flush=True)
 
 
 def is_record(line: str, last_step: int) -> bool:
@@ -85,3 +116,22 @@ def step_line(record: dict[str, float], total_steps: int) -> str:
         if key in record:
             parts.append(form.format(record[key]))
     return " | ".join(parts)
+
+
+def parser_suspicion(statistics: dict[str, float]) -> str | None:
+    """Say that a step looks as if the agent's answers were parsed wrongly; None if it does not.
+
+    Then no episode called a tool, or most turns are malformed. A model that cannot do better yet
+    looks the same.
+    """
+    turns = statistics.get("rollout/agent/turns", 0)
+    calls = statistics.get("rollout/agent/tool_calls", 0)
+    malformed = statistics.get("rollout/agent/malformed_turns", 0)
+    if not turns or (calls and malformed <= turns / 2):
+        return None
+    seen = f"{malformed / turns:.0%} of the turns are malformed" if calls else "no tool was called"
+    return (
+        f"{seen}. Either the model cannot do better yet, or its answers are parsed wrongly: "
+        "rollout.agent.tool_call_parser and rollout.agent.reasoning_parser must fit the model, "
+        "and the trajectories show what it writes"
+    )

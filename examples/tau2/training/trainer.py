@@ -11,6 +11,7 @@ from areal.api import Scheduler
 from areal.api.cli_args import InferenceEngineConfig, TrainDatasetConfig, ValidDatasetConfig
 from areal.utils.data import collate_samples_to_list
 from areal.utils.network import format_hostport
+from areal.utils.stats_logger import StatsLogger
 from datasets import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -132,7 +133,8 @@ class Tau2PPOTrainer(EndsWhenStuck, PatchedPPOTrainer):
         replace_classes_of_trainers(Checkpoints)
         self.admin_api_key = os.environ.pop(ADMIN_API_KEY, None) or secrets.token_urlsafe(32)
         self.server_watch = ServerWatch()
-        self.group_watch = GroupWatch(config.train_dataset.batch_size)
+        log = Path(StatsLogger.get_log_path(config.stats_logger), "rollout.log")
+        self.group_watch = GroupWatch(config.train_dataset.batch_size, log)
         super().__init__(config, train_dataset, valid_dataset)
         controller = self.controllers()[0]
         self.task_loader.unfinished = lambda number: is_group_under_way(controller, number)
