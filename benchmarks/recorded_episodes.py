@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from areal.experimental.openai.proxy.workflow import OpenAIProxyWorkflow
+from areal.experimental.openai.tool_call_parser import process_tool_calls
 from tau2.data_model.tasks import StructuredUserInstructions, Task
 from tau2.environment.toolkit import ToolType
 from transformers import PreTrainedTokenizerFast
@@ -89,6 +90,24 @@ def record(
 
     with proxy, LLMServer(lambda request: next(script.user)) as user_simulator:
         return asyncio.run(play_groups(user_simulator.base_url))
+
+
+def parses_tool_calls(config: Tau2PPOConfig) -> bool:
+    """Tell whether AReaL's proxy finds the tool calls in what the scripted agent says.
+
+    It finds none if no library with parsers can be imported, or if the parser is of another format.
+
+    Raises:
+        ValueError: there is no parser of this name.
+        ImportError: a library with parsers is damaged.
+    """
+    tools = environment.agent_schemas(DOMAIN)
+    options = config.rollout.agent
+    text = tool_call(tools[0]["function"]["name"], "{}")
+    calls, _, _ = process_tool_calls(
+        text, tools, options.tool_call_parser, options.reasoning_parser, "stop"
+    )
+    return bool(calls)
 
 
 async def play(workflow: OpenAIProxyWorkflow, task: Task) -> list[Sample]:

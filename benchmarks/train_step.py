@@ -1,7 +1,7 @@
 """Measures what training on this package's trajectories costs, with and without tree training.
 
-    python3 benchmarks/train_step.py                                        # a tiny model, on a CPU
-    python3 benchmarks/train_step.py --model 1.7b --tasks 8 --episodes 8    # on a GPU
+    python3 benchmarks/train_step.py                   # a tiny model on a CPU, 0.6b on a GPU
+    python3 benchmarks/train_step.py --model 1.7b      # on a GPU
 
 1. Groups of episodes of airline tasks are played through this package's workflow and AReaL's own
    proxy. Agent and user simulator are scripted. The episodes of a group differ as sampled ones do:

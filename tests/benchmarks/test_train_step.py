@@ -19,13 +19,25 @@ from benchmarks import train_step
         (["--tokenizer", "/nowhere"], "/nowhere has no tokenizer"),
         (["--json", "/nowhere/x.json"], "no folder /nowhere"),
         (["--steps", "0"], "invalid positive value: '0'"),
-        (["--config", "/nowhere.yaml"], "--config or an override: .*nowhere"),
+        (["--config", "/nowhere.yaml"], "--config.*nowhere.yaml"),
+        (["rollout.agent.tool_call_parser=llama3"], "no tool call .*=llama3 must parse Qwen3's"),
+        (["rollout.agent.tool_call_parser=nope"], "no tool call .*Unsupported .*: nope"),
     ],
 )
 def test_bad_options_are_named(argv, problem, capsys):
     with pytest.raises(SystemExit, match="2"):
         train_step.main(argv)
     assert re.search(f"error: .*{problem}", capsys.readouterr().err, re.DOTALL)
+
+
+def test_nothing_is_measured_if_no_call_can_be_parsed(monkeypatch, capsys):
+    for module in [name for name in sys.modules if name.partition(".")[0] == "sglang"]:
+        monkeypatch.delitem(sys.modules, module)
+    # as if it were not installed
+    monkeypatch.setitem(sys.modules, "sglang", None)
+    with pytest.raises(SystemExit, match="2"):
+        train_step.main([])
+    assert "this Python must be able to import sglang" in capsys.readouterr().err
 
 
 @pytest.mark.processes
