@@ -109,6 +109,7 @@ class Tau2RunInfo:
             "episode/steps": self.steps,
             "episode/seconds": self.simulation.duration,
             "agent/turns": len(self.turns),
+            "agent/tool_calls": sum(m.requestor == "assistant" for m in tool_messages),
             "agent/seconds": sum(turn.seconds for turn in self.turns),
             "agent/prompt_tokens": sum(turn.prompt_tokens for turn in self.turns),
             "agent/completion_tokens": sum(turn.completion_tokens for turn in self.turns),
