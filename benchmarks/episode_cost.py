@@ -128,7 +128,7 @@ async def _play_one_by_one(
     for data, agent_says, user_says in [prepared[0], *prepared]:
         workflow.user_llm = _replay(user_says)
         agent_llm = _replay(agent_says)
-        with patch.object(agent, "agent_llm", return_value=agent_llm):
+        with patch.object(agent, "served_llm", return_value=agent_llm):
             start = time.process_time()
             await workflow.run(data, "http://127.0.0.1:9", "none")
             times.append((time.process_time() - start) * 1e3)

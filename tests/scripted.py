@@ -123,6 +123,11 @@ class LLMServer:
         self.server.server_close()
 
 
+def is_probe(request: dict) -> bool:
+    """Whether a request only asks whether the LLM answers at all."""
+    return request["messages"][-1]["content"] == "Say OK."
+
+
 def in_turn(*answers) -> Callable[[dict], dict]:
     """Make an `answer` that gives these in turn, and the last one for ever."""
     queue = list(answers)

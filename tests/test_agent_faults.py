@@ -61,7 +61,7 @@ def test_a_fault_of_the_inference_server_rejects_the_episode():
 
 
 def test_an_unreachable_proxy_rejects_the_episode():
-    with pytest.raises(EpisodeRejected, match="create_task_1.*Connect call failed"):
+    with pytest.raises(EpisodeRejected, match="create_task_1.*refused"):
         asyncio.run(Tau2AgentWorkflow(SOLO).run(TASK, "http://127.0.0.1:9", "key"))
 
 

@@ -25,15 +25,15 @@ from examples.tau2.data.tasks import find_task_row, task_label
 from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.failures import describe_error
 from examples.tau2.episode.llm import (
     CallLLM,
-    agent_llm,
-    describe_error,
+    served_llm,
     shared_client,
     silence_costs,
-    ssl_context,
     user_llm,
 )
+from examples.tau2.episode.network import certificates
 from examples.tau2.episode.participants import User
 from examples.tau2.episode.reward import (
     completion_rewards,
@@ -114,6 +114,10 @@ class Tau2AgentWorkflow:
             domain are read.
         tracker: records episodes for training; None records nothing. It may be the import path of
             a class, because a training framework hands plain data to its workers.
+        trains: whether the agent learns from the episodes. Then its LLM is called once per turn,
+            because AReaL's proxy records each call, and an episode without a completion is
+            rejected. In an evaluation, a call that the server refuses only for now (HTTP status 429
+            or 503) is repeated, and an episode that the user ends at once counts, as in tau2.
 
     Raises:
         OSError, ValueError: a data set cannot be read, or has tasks that cannot be played.
@@ -127,6 +131,7 @@ class Tau2AgentWorkflow:
         model: str = "default",
         datasets: Iterable[tuple[str, dict[str, Any]]] = (),
         tracker: str | RolloutTracker | None = None,
+        trains: bool = True,
     ):
         quiet_tau2()
         silence_costs()
@@ -135,6 +140,7 @@ class Tau2AgentWorkflow:
         self.output_dir = Path(output_dir) if output_dir else None
         self.model = model
         self.tracker = make_tracker(tracker)
+        self.trains = trains
         self.user_llm = None
         if not self.econfig.solo_mode:
             self.user_llm = user_llm(
@@ -144,7 +150,7 @@ class Tau2AgentWorkflow:
         _prepare(
             self.econfig.domain, self.econfig.solo_mode, self.econfig.add_thinking_tool, filters
         )
-        ssl_context()
+        certificates()
 
     async def run(
         self,
@@ -185,15 +191,16 @@ class Tau2AgentWorkflow:
     ) -> Tau2RunInfo:
         """Play the episode behind `run`, whose arguments this takes."""
         client = await shared_client(base_url, api_key, http_client)
-        return await self.play_with(agent_llm(client, self.model, self.gen_args), data)
+        return await self.play_with(served_llm(client, self.model, self.gen_args), data)
 
     async def play_with(self, llm: CallLLM, data: dict[str, Any]) -> Tau2RunInfo:
         """Play the episode with the agent's completions from `llm`."""
         row = find_task_row(data, self.econfig.domain)
         config = replace(self.econfig, domain=row.domain)
         episode = AsyncOrchestrator(config, row.task, llm, self.user_llm, row.db_path)
+        episode.agent.repeat_calls = not self.trains
         await self._converse(episode)
-        if not episode.agent.turns:
+        if not episode.agent.turns and (self.trains or episode.failure):
             reason = episode.termination_reason
             cause = episode.failure or (reason and reason.value)
             raise EpisodeRejected(
@@ -218,14 +225,20 @@ class Tau2AgentWorkflow:
         """End an episode whose time is up; the agent is at fault.
 
         Raises:
-            EpisodeRejected: the user simulator took the time, or the config rejects the episode.
+            EpisodeRejected: the user simulator or a busy server took the time, or the config
+                rejects the episode.
         """
-        timeout, user = self.econfig.timeout, episode.user
-        # a failing user simulator's time is not the agent's, but a short failure excuses nothing
+        timeout, agent, user = self.econfig.timeout, episode.agent, episode.user
+        # a failing server's time is not the agent's, but a short failure excuses nothing
         if isinstance(user, User) and (user.is_thinking or user.lost_seconds > timeout / 10):
             cause = describe_error(user.last_error) if user.last_error else "it was slow"
             raise EpisodeRejected(
                 f"the user simulator used up the episode's deadline of {timeout:g} s ({cause})"
+            )
+        if agent.last_error and agent.lost_seconds > timeout / 10:
+            raise EpisodeRejected(
+                f"the agent's server was busy for {agent.lost_seconds:.0f} s of the episode's "
+                f"{timeout:g} s ({describe_error(agent.last_error)})"
             )
         if self.econfig.reject_on_timeout:
             raise EpisodeRejected(f"not finished within the deadline of {timeout:g} s")

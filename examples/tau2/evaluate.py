@@ -9,7 +9,6 @@ TAU2_USER_LLM_API_KEY for the user simulator. It writes each episode when the ep
 command again plays what is missing.
 """
 
-import argparse
 import asyncio
 import json
 import shlex
@@ -24,63 +23,14 @@ if __name__ == "__main__":
 
     quiet_tau2()
 
-from examples.tau2.episode import environment
 from examples.tau2.episode.atomic import atomic_file
+from examples.tau2.episode.variables import check_variables
+from examples.tau2.evaluation.options import options_parser
 from examples.tau2.evaluation.player import play_missing
 from examples.tau2.evaluation.settings import EvaluationSettings, TrialKey, settings_from_options
 from examples.tau2.evaluation.store import TrialStore, open_store
 from examples.tau2.evaluation.summary import summarize, summary_lines
 from examples.tau2.evaluation.tau2_results import tau2_results
-
-
-def options_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command's options."""
-    parser = argparse.ArgumentParser(
-        description="Measure a model on tau2's tasks: pass^k with 95% intervals."
-    )
-    add = parser.add_argument
-    either = argparse.BooleanOptionalAction
-    domains = ", ".join(environment.DOMAINS)
-
-    # the tasks
-    config_help = "a training YAML: its econfig and eval_gconfig, except for the options given"
-    add("--config", type=Path, help=config_help)
-    add("--domain", help=f"{domains} (default: telecom)")
-    split_help = "splits of the domain's tasks (default: test, or none with files)"
-    add("--split", nargs="+", default=[], help=split_help)
-    files_help = "files of your own tasks; see docs/data.md"
-    add("--tasks-file", nargs="+", default=[], metavar="FILE", help=files_help)
-    tasks_help = "play only the tasks with these ids, as printed"
-    add("--tasks", nargs="+", metavar="ID", help=tasks_help)
-    add("--trials", type=int, default=4, help="episodes of a task (default: 4)")
-
-    # the models
-    add("--base-url", help="the model's server; default: litellm's provider for --model")
-    add("--model")
-    add("--user-base-url", help="the user simulator's server; default: litellm's provider")
-    add("--user-model")
-
-    # an episode
-    add("--solo-mode", action=either, help="no user simulator")
-    add("--add-thinking-tool", action=either, help="offer tau2's `think`")
-    add("--max-steps", type=int, help="steps of an episode at most (default: 100)")
-    add("--timeout", type=float, help="deadline of an episode in seconds (default: 600)")
-    add("--temperature", type=float, help="default: 0")
-    add("--top-p", type=float)
-    add("--max-completion-tokens", type=int, help="tokens of a turn at most")
-    choice_help = (
-        "default: tau2's, required in solo mode and auto elsewhere; "
-        "AReaL's proxy ignores it, which is like auto"
-    )
-    add("--tool-choice", choices=["auto", "required"], help=choice_help)
-
-    # the evaluation
-    add("--concurrency", type=int, default=16, help="episodes at once (default: 16)")
-    attempts_help = "tries of an episode that fails, but not by the model (default: 3)"
-    add("--attempts", type=int, default=3, help=attempts_help)
-    output_help = "folder (default: evaluations/<domain>-<model>-<hash of the settings>)"
-    add("--output", type=Path, help=output_help)
-    return parser
 
 
 def main(argv: list[str]) -> int:
@@ -91,6 +41,7 @@ def main(argv: list[str]) -> int:
     parser = options_parser()
     options = parser.parse_args(argv)
     try:
+        check_variables()
         settings = settings_from_options(options)
     except (ValueError, OSError) as error:
         parser.error(str(error))

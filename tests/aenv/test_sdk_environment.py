@@ -14,7 +14,7 @@ from aenv.examples.tau2_rl.sdk_environment import (
     BackgroundEnvironment,
     environment_variables,
 )
-from examples.tau2.episode.llm import ssl_context
+from examples.tau2.episode.network import certificates
 from tests.aenv.episodes import CREATE, MOCK, play
 from tests.conftest import aenv_instances
 from tests.scripted import LLMServer, in_turn, say
@@ -102,7 +102,7 @@ def test_the_sdk_does_not_stop_the_callers_event_loop(aenv_service, monkeypatch)
         load(*arguments, **keywords)
 
     # the policy's client reads the certificates once in a process
-    ssl_context()
+    certificates()
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", record_thread)
     assert play(MOCK, [say(None, CREATE), say(None, ("done", {}))])[0] == 1.0
     assert threads and threading.main_thread() not in threads

@@ -7,7 +7,7 @@ import pytest
 
 from examples.tau2 import agent as agent_module
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
-from examples.tau2.episode import llm, outage, participants
+from examples.tau2.episode import failures, outage, participants
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from tests.scripted import LLMServer, in_turn, say
 from tests.waiting import Deadline
@@ -149,7 +149,7 @@ def test_a_user_llm_that_refuses_rejects_the_episode_at_once():
     with LLMServer(in_turn(refusal)) as user:
         config = {"domain": "mock", "user_llm": "u", "user_llm_base_url": user.base_url}
         play = Tau2AgentWorkflow(config).play(TASK, "http://127.0.0.1:9", "key")
-        with pytest.raises(llm.UserSimulatorError, match="401"):
+        with pytest.raises(failures.UserSimulatorError, match="401"):
             asyncio.run(play)
         assert len(user.requests) == 1
 
@@ -166,7 +166,7 @@ def test_calls_that_fail_now_and_then_are_one_line_a_minute(logged):
     calls = outage.Outage()
     with logged(outage) as lines:
         for _ in range(1000):
-            calls.failed(llm.UnusableAnswer("empty"))
+            calls.failed(failures.UnusableAnswer("empty"))
             calls.recovered()
     assert len(lines) == 1 and "UnusableAnswer: empty" in lines[0]
 

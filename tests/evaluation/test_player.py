@@ -10,7 +10,7 @@ from examples.tau2.episode import environment
 from examples.tau2.evaluation.player import play_missing
 from examples.tau2.evaluation.settings import TrialKey, settings_from_options
 from examples.tau2.evaluation.store import TrialStore
-from tests.scripted import LLMServer, ground_truth, say
+from tests.scripted import LLMServer, ground_truth, is_probe, say
 
 TASK_ID = "create_task_1"
 
@@ -32,7 +32,7 @@ def model(failing_calls: set[int]):
 
     def answer(request: dict):
         nonlocal calls
-        if "tools" not in request:
+        if is_probe(request):
             return say("OK")
         calls += 1
         if calls in failing_calls:

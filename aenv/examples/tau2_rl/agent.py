@@ -32,7 +32,8 @@ from agents.models import get_default_model
 from aenv.examples.tau2_rl.conversation import Conversation, open_conversation
 from aenv.examples.tau2_rl.policy import Policy
 from aenv.examples.tau2_rl.service.server import ensure_service
-from examples.tau2.episode.llm import describe_error, shared_client
+from examples.tau2.episode.failures import describe_error
+from examples.tau2.episode.llm import shared_client
 
 
 async def run_agent_return_reward(

@@ -38,7 +38,7 @@ from aenv.examples.tau2_rl.sdk_environment import (
     environment_variables,
 )
 from examples.tau2.episode.completions import MAX_NESTING
-from examples.tau2.episode.llm import agent_failure, describe_error
+from examples.tau2.episode.failures import agent_failure, describe_error
 
 # not a child of the logger `aenv`, which has the SDK's handler
 logger = logging.getLogger("tau2_rl")

@@ -32,7 +32,7 @@ from aenv.examples.tau2_rl.sdk_environment import environment_variables
 from aenv.examples.tau2_rl.service import ENVIRONMENT_FOLDER, ROOT
 from aenv.examples.tau2_rl.service.server import running_service
 from examples.tau2.episode import environment
-from examples.tau2.episode.llm import describe_error
+from examples.tau2.episode.failures import describe_error
 
 # how many instances are started one after the other, to measure one alone
 ONE_BY_ONE = 8

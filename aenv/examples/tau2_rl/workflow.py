@@ -13,7 +13,7 @@ from aenv.examples.tau2_rl.service import CONTROL_PORT
 from examples.tau2.agent import EpisodeRejected
 from examples.tau2.data.dataset import is_tasks_file
 from examples.tau2.data.tasks import task_label
-from examples.tau2.episode.llm import describe_error
+from examples.tau2.episode.failures import describe_error
 from examples.tau2.training.tracker import ArealTracker
 
 

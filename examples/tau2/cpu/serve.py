@@ -28,7 +28,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from examples.tau2.data.rendering import render
 from examples.tau2.episode.completions import chat_completion
-from examples.tau2.episode.llm import EmptyCompletion
+from examples.tau2.episode.failures import EmptyCompletion
 
 MAX_NEW_TOKENS = 64
 # seconds that the first request of a batch waits for others

@@ -109,3 +109,8 @@ def token_usage(completion: ChatCompletion) -> dict[str, int]:
         "prompt_tokens": usage.prompt_tokens or 0,
         "completion_tokens": usage.completion_tokens or 0,
     }
+
+
+def completion_cost(completion: ChatCompletion) -> float:
+    """Return the USD that a completion cost; 0.0 where no price is known."""
+    return (completion.model_extra or {}).get("cost") or 0.0

@@ -1,17 +1,12 @@
-"""The two LLMs of an episode as async functions, and what their failures mean.
+"""The two LLMs of an episode as async functions.
 
-Both are functions `(messages, tools, tool_choice) -> ChatCompletion`. The agent's LLM is called
-once per turn and never again: AReaL's proxy records each of its completions. The user simulator's
-LLM may be called again, because its failures are not the agent's: `is_transient` tells whether
-another call may succeed.
+Both are functions `(messages, tools, tool_choice) -> ChatCompletion`, and the completion has
+OpenAI's shape (episode/answers.py). What their failures mean is said in episode/failures.py.
 """
 
 import asyncio
-import json
 import os
-import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from functools import cache
 from typing import Any
 
 import httpx
@@ -19,84 +14,39 @@ import openai
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 
-# an async function of (messages, tools, tool_choice, **sampling)
+from examples.tau2.episode.answers import BadAnswer, read_answer, to_completion
+from examples.tau2.episode.completions import strip_thinking
+from examples.tau2.episode.network import certificates
+
+# an async function of (messages, tools, tool_choice, **arguments)
 CallLLM = Callable[..., Awaitable[ChatCompletion]]
 
+# the arguments of a call that an episode itself sets
+RESERVED_ARGUMENTS = ("model", "messages", "tools", "tool_choice", "stream")
+# litellm's prefixes of the names of models that any OpenAI-compatible server may serve
+_SERVER_PREFIXES = ("openai/", "hosted_vllm/")
+
 # seconds that an LLM has for the answer to `probe`
-PROBE_TIMEOUT = 30.0
+PROBE_TIMEOUT = 120.0
 # seconds after which a user LLM that hangs is called again
 USER_CALL_TIMEOUT = 120.0
 
-# phrases of the errors by which servers say that a conversation is too long
-_CONTEXT_EXCEEDED = (
-    # OpenAI's error code
-    "context_length_exceeded",
-    # OpenAI, vLLM
-    "maximum context length",
-    # SGLang
-    "model's context length",
-    # AReaL's proxy: rollout.agent.engine_max_tokens
-    "exceeds max_total_tokens",
-    # AReaL's proxy: its default of 32,768 tokens for prompt and answer
-    "is non-positive! max_tokens=",
-)
-# AReaL 1.0.4's proxy cannot express an empty completion, and answers with this error
-_ONLY_STOP_TOKENS = "cannot strip stop tokens"
 
+def served_llm(client: AsyncOpenAI, model: str | None, arguments: dict[str, Any]) -> CallLLM:
+    """Make the LLM of an OpenAI-compatible server; `client` must not retry (`max_retries=0`).
 
-class ContextWindowExceeded(Exception):
-    """The conversation no longer fits the agent's context window."""
-
-
-class EmptyCompletion(Exception):
-    """The agent generated stop tokens only, and the server kept no completion."""
-
-
-class UserSimulatorError(Exception):
-    """The user simulator gave no usable answer, so the episode says nothing about the agent."""
-
-
-class UnusableAnswer(Exception):
-    """The user LLM's answer is empty, has thinking only, or has a tool call that does not parse."""
-
-
-def agent_llm(client: AsyncOpenAI, model: str, sampling: dict[str, Any]) -> CallLLM:
-    """Make the agent's LLM of an OpenAI-compatible server.
-
-    `client` must not retry (`max_retries=0`). The LLM raises `ContextWindowExceeded`,
-    `EmptyCompletion`, or openai's error for anything else.
+    The name of the model may have a prefix of litellm's, which the server does not know:
+    `openai/<model>` or `hosted_vllm/<model>`.
     """
+    name = model or "default"
+    for prefix in _SERVER_PREFIXES:
+        name = name.removeprefix(prefix)
 
-    async def call(
-        messages: list[dict], tools: list[dict] | None, tool_choice: str | None
-    ) -> ChatCompletion:
-        return await complete(client, model, messages, tools, tool_choice, sampling)
+    async def call_server(messages, tools, tool_choice, **more) -> ChatCompletion:
+        chosen = _merge(arguments, more)
+        return await complete(client, name, messages, tools, tool_choice, chosen)
 
-    return with_agent_failures(call)
-
-
-def with_agent_failures(call: CallLLM) -> CallLLM:
-    """Make `call` raise the agent's own failures as exceptions of this module."""
-
-    async def call_agent(*arguments: Any) -> ChatCompletion:
-        try:
-            return await call(*arguments)
-        except openai.APIStatusError as error:
-            failure = agent_failure(error)
-            if failure is None:
-                raise
-            raise failure from error
-
-    return call_agent
-
-
-def agent_failure(error: openai.APIStatusError) -> ContextWindowExceeded | EmptyCompletion | None:
-    """Convert a server's error to the agent's failure behind it; None if it is the server's."""
-    if any(phrase in error.message for phrase in _CONTEXT_EXCEEDED):
-        return ContextWindowExceeded(error.message)
-    if _ONLY_STOP_TOKENS in error.message:
-        return EmptyCompletion(error.message)
-    return None
+    return call_server
 
 
 def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | None) -> CallLLM:
@@ -119,11 +69,9 @@ def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | Non
             "set user_llm, or user_llm_base_url, or play in solo_mode"
         )
 
-    async def call_server(messages, tools, tool_choice, **sampling) -> ChatCompletion:
+    async def call_server(*request, **more) -> ChatCompletion:
         client = await shared_client(base_url, key or "EMPTY")
-        model_name = (model or "default").removeprefix("openai/")
-        arguments = {**args, **sampling}
-        return await complete(client, model_name, messages, tools, tool_choice, arguments)
+        return await served_llm(client, model, args)(*request, **more)
 
     return call_server
 
@@ -135,25 +83,53 @@ def provider_llm(model: str, args: dict[str, Any]) -> CallLLM:
     """
     import litellm
 
-    async def call_provider(messages, tools, tool_choice, **sampling) -> ChatCompletion:
-        arguments = {"num_retries": 0, "drop_params": True, **args, **sampling}
+    async def call_provider(messages, tools, tool_choice, **more) -> ChatCompletion:
+        arguments = {"num_retries": 0, "drop_params": True, **_merge(args, more)}
         if tools:
             arguments |= {"tools": tools, "tool_choice": tool_choice}
-        return await litellm.acompletion(model=model, messages=messages, **arguments)
+        response = await litellm.acompletion(model=model, messages=messages, **arguments)
+        return to_completion({**response.model_dump(), "cost": response_cost(response)})
 
     return call_provider
 
 
-async def probe(call: CallLLM) -> str:
-    """Have an LLM answer "Say OK.", and return its answer.
+async def probe(call: CallLLM, tools: list[dict] | None, tool_choice: str | None) -> ChatCompletion:
+    """Ask an LLM to say OK, as an episode would ask it, and return its answer.
+
+    Raises:
+        TimeoutError, openai.OpenAIError, BadAnswer, ...: what keeps the LLM from answering.
+    """
+    messages = [{"role": "user", "content": "Say OK."}]
+    try:
+        return await asyncio.wait_for(call(messages, tools, tool_choice), PROBE_TIMEOUT)
+    except TimeoutError:
+        raise TimeoutError(f"no answer in {PROBE_TIMEOUT:g} s") from None
+
+
+async def probe_user(call: CallLLM, tools: list[dict] | None) -> None:
+    """Ask the user simulator's LLM to say OK.
 
     Raises:
         TimeoutError, openai.OpenAIError, ...: what keeps the LLM from answering.
+        BadAnswer: the answer has neither text nor a tool call.
     """
-    completion = await asyncio.wait_for(
-        call([{"role": "user", "content": "Say OK."}], None, None), PROBE_TIMEOUT
-    )
-    return completion.choices[0].message.content or ""
+    message = (await probe(call, tools, "auto")).choices[0].message
+    if not (strip_thinking(message.content) or message.tool_calls):
+        raise BadAnswer("the answer to 'Say OK.' is empty")
+
+
+def key_argument(arguments: dict[str, Any] | None) -> str | None:
+    """Name the argument of an LLM's calls that holds a key, if there is one.
+
+    Arguments are saved with the results, and keys belong into the environment.
+    """
+    arguments = arguments or {}
+    if "api_key" in arguments:
+        return "api_key"
+    for name in arguments.get("extra_headers") or {}:
+        if name.lower() in ("authorization", "api-key", "x-api-key"):
+            return f"extra_headers.{name}"
+    return None
 
 
 async def shared_client(
@@ -186,7 +162,7 @@ async def _open_client(
     # aiohttp holds the connections: httpx's own pool looks at every connection for each request,
     # which takes 15 ms where 256 are idle
     http_client = openai.DefaultAioHttpClient(
-        limits=httpx.Limits(max_connections=None), verify=ssl_context()
+        limits=httpx.Limits(max_connections=None), verify=certificates()
     )
     client = AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
     try:
@@ -201,12 +177,6 @@ _clients: dict[
     tuple[asyncio.AbstractEventLoop, str | None],
     tuple[AsyncOpenAI, AsyncGenerator[AsyncOpenAI, None]],
 ] = {}
-
-
-@cache
-def ssl_context() -> ssl.SSLContext:
-    """Read the certificates that servers are checked against, once: it takes 40 ms."""
-    return httpx.create_ssl_context()
 
 
 async def complete(
@@ -238,16 +208,26 @@ async def complete(
             options["extra_json"] = value
         else:
             body[name] = value
-    return await client.post(
-        "/chat/completions", body=body, options=options, cast_to=ChatCompletion
+    response = await client.post(
+        "/chat/completions", body=body, options=options, cast_to=httpx.Response
     )
+    return read_answer(response)
+
+
+def _merge(arguments: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Add the arguments of one call to those of all calls; leave out those that are None.
+
+    What is None in `arguments` is never sent, because the server does not take it.
+    """
+    removed = {name for name, value in arguments.items() if value is None}
+    merged = {**arguments, **more}
+    return {
+        name: value for name, value in merged.items() if value is not None and name not in removed
+    }
 
 
 def response_cost(response: Any) -> float:
     """Calculate the USD of an LLM call by litellm's price list; 0.0 for models not on the list."""
-    # the answer of a server at a base URL; litellm's providers answer with a type of litellm's
-    if isinstance(response, ChatCompletion):
-        return 0.0
     from litellm import completion_cost
     from tau2.utils.llm_utils import _parse_ft_model_name
 
@@ -267,31 +247,3 @@ def silence_costs() -> None:
     import tau2.utils.llm_utils
 
     tau2.utils.llm_utils.get_response_cost = response_cost
-
-
-def is_transient(error: Exception) -> bool:
-    """Whether a failed call of the user LLM may succeed later.
-
-    Any call may, unless the server has refused it: with the statuses 400, 401, 404, ...
-    """
-    # litellm's errors derive from openai's
-    if isinstance(error, openai.APIStatusError):
-        return error.status_code in (408, 409, 425, 429) or error.status_code >= 500
-    # a connection that breaks, or a body that is cut off or is not what the API promises
-    return isinstance(
-        error, (UnusableAnswer, openai.APIError, httpx.HTTPError, json.JSONDecodeError)
-    )
-
-
-def describe_error(error: BaseException) -> str:
-    """Describe an error in one line of at most 300 characters, for logs and rejections.
-
-    The line has the error's type and message, and its first cause if the message does not name it.
-    """
-    text = f"{type(error).__name__}: {error}"
-    cause = error
-    while cause.__cause__:
-        cause = cause.__cause__
-    if str(cause) not in text:
-        text += f" ({cause})"
-    return text.replace("\n", " ")[:300]

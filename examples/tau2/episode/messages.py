@@ -23,6 +23,10 @@ from examples.tau2.episode.completions import (
 )
 
 
+class UnparsableToolCall(ValueError):
+    """A tool call that the model wrote does not parse."""
+
+
 def to_openai(message: Message, speaker: str = "assistant") -> list[dict]:
     """Convert a tau2 message to the entries that it adds to the OpenAI history of one side.
 
@@ -43,8 +47,8 @@ def parse_tool_calls(completion: ChatCompletion, requestor: ToolRequestor) -> li
     """Convert the tool calls of a completion to tau2's; None if there are none.
 
     Raises:
-        ValueError: a call has no name, or its arguments are not a JSON object, have lone
-            surrogates, or are nested more than `MAX_NESTING` levels deep.
+        UnparsableToolCall: a call has an empty name, or its arguments are not a JSON object, have
+            lone surrogates, or are nested more than `MAX_NESTING` levels deep.
     """
     calls = []
     for call_id, name, text in function_calls(completion):
@@ -70,9 +74,9 @@ def _parse_arguments(name: str, text: str) -> dict[str, Any]:
         # this raises for lone surrogates, and for numbers like 1e999
         json.dumps([name, arguments], ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"arguments of a tool call do not parse: {error}") from error
+        raise UnparsableToolCall(f"arguments of a tool call do not parse: {error}") from error
     if not isinstance(arguments, dict) or not name:
-        raise ValueError("a tool call needs a name and an object of arguments")
+        raise UnparsableToolCall("a tool call needs a name and an object of arguments")
     return arguments
 
 

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 
-from examples.tau2.episode.llm import describe_error
+from examples.tau2.episode.failures import describe_error
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import openai
 from openai.types.chat import ChatCompletion
 from tau2.agent.base import LocalAgent
 from tau2.agent.llm_agent import LLMAgent, LLMSoloAgent
@@ -19,26 +20,46 @@ from tau2.user.user_simulator import UserSimulator, get_global_user_sim_guidelin
 
 from examples.tau2.episode.completions import (
     assistant_entry,
+    completion_cost,
     function_calls,
     strip_thinking,
     to_utf8,
     token_usage,
 )
-from examples.tau2.episode.llm import (
-    CallLLM,
+from examples.tau2.episode.failures import (
     ContextWindowExceeded,
     EmptyCompletion,
     UnusableAnswer,
     UserSimulatorError,
+    agent_failure,
     describe_error,
+    is_busy,
     is_transient,
-    response_cost,
+    retry_after,
 )
-from examples.tau2.episode.messages import is_empty, parse_tool_calls, to_openai
+from examples.tau2.episode.llm import CallLLM
+from examples.tau2.episode.messages import (
+    UnparsableToolCall,
+    is_empty,
+    parse_tool_calls,
+    to_openai,
+)
 from examples.tau2.episode.outage import user_outage
 
-# the longest wait between two calls of a user LLM that fails, in seconds
+# the longest wait between two calls of an LLM that fails, in seconds, if its server names none
 MAX_BACKOFF = 10.0
+# the longest wait that a server may ask for, in seconds
+MAX_RETRY_AFTER = 60.0
+# how often a call of the agent's LLM is repeated
+MAX_REPEATS = 10
+# after how many unusable answers the user LLM gets `NUDGE`
+MAX_UNUSABLE_ANSWERS = 3
+# what the last message of the user's history ends with after unusable answers; it is not kept
+NUDGE = (
+    "(Instruction, not part of the conversation: your last answers were empty or could not be "
+    "read. Answer now with what you, the customer, say next, in plain text. "
+    "If you have nothing left to say, answer ###STOP###.)"
+)
 
 
 @dataclass
@@ -81,6 +102,9 @@ class AsyncAgent(LocalAgent[Any]):
         self.history: list[dict] = [{"role": "system", "content": system_prompt}]
         self.turns: list[AgentTurn] = []
         self.next_message: AssistantMessage | None = None
+        self.repeat_calls = False
+        self.lost_seconds = 0.0
+        self.last_error: Exception | None = None
 
     def get_init_state(self, message_history: list[Message] | None = None) -> Any:
         for message in message_history or []:
@@ -101,7 +125,7 @@ class AsyncAgent(LocalAgent[Any]):
             self.history += to_openai(message)
         start = time.perf_counter()
         try:
-            completion = await self.call(self.history, self.schemas, self.tool_choice)
+            completion = await self._complete()
         except ContextWindowExceeded as error:
             raise AgentFailure("context_window_exceeded") from error
         except EmptyCompletion as error:
@@ -119,17 +143,18 @@ class AsyncAgent(LocalAgent[Any]):
         said = AssistantMessage(
             role="assistant",
             content=strip_thinking(entry["content"]),
-            cost=0.0,
+            cost=completion_cost(completion),
             usage=usage,
             raw_data={
                 "completion_id": completion.id,
                 "finish_reason": choice.finish_reason,
+                "refusal": choice.message.refusal,
                 **entry,
             },
         )
         try:
             said.tool_calls = parse_tool_calls(completion, "assistant")
-        except ValueError:
+        except UnparsableToolCall:
             turn.malformed = "unparsable_tool_call"
             raise AgentFailure(turn.malformed, said) from None
         turn.malformed = self.malformed(said, choice.finish_reason)
@@ -138,6 +163,32 @@ class AsyncAgent(LocalAgent[Any]):
         # the entry includes the thinking: the chat template knows what to keep of it
         self.history.append(entry)
         self.next_message = said
+
+    async def _complete(self) -> ChatCompletion:
+        """Call the LLM; repeat the call while its server is busy, if that is allowed.
+
+        Raises:
+            ContextWindowExceeded, EmptyCompletion: the agent's own failure.
+            ConversationRefused, openai.OpenAIError, ...: the server's failure.
+        """
+        repeats = 0
+        while True:
+            start = time.perf_counter()
+            try:
+                return await self.call(self.history, self.schemas, self.tool_choice)
+            except openai.APIStatusError as error:
+                failure = agent_failure(error, is_answered=bool(self.turns))
+                if failure is not None:
+                    raise failure from error
+                if not (self.repeat_calls and is_busy(error) and repeats < MAX_REPEATS):
+                    raise
+                self.last_error = error
+                seconds = _backoff(repeats, error)
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                self.lost_seconds += time.perf_counter() - start
+            repeats += 1
 
     def malformed(self, said: AssistantMessage, finish_reason: str | None) -> str | None:
         """Name what is wrong with the format of an answer; None if nothing is."""
@@ -221,10 +272,12 @@ class User(UserSimulator):
     async def think(self, message: Message) -> None:
         """Have the LLM answer `message`, and call it again until it does.
 
-        Only the episode's deadline limits the number of calls: it cancels this method.
+        While its server fails, only the episode's deadline limits the number of calls: it cancels
+        this method. After three unusable answers the LLM gets `NUDGE`, once.
 
         Raises:
-            UserSimulatorError: the server refuses for a reason that does not pass.
+            UserSimulatorError: the server refuses for a reason that does not pass, or the LLM gives
+                no usable answer.
         """
         self.history += to_openai(message, speaker="user")
         start = time.perf_counter()
@@ -237,22 +290,27 @@ class User(UserSimulator):
         self.next_message = said
 
     async def _answer(self) -> UserMessage:
-        attempt = 0
+        attempt = unusable = 0
+        history = self.history
         sampling: dict[str, Any] = {}
         while True:
             start = time.perf_counter()
             try:
-                completion = await self.call(self.history, self.schemas, "auto", **sampling)
+                completion = await self.call(history, self.schemas, "auto", **sampling)
                 return self._to_message(completion)
             except Exception as error:
-                if not is_transient(error):
+                unusable += isinstance(error, UnusableAnswer)
+                if not is_transient(error) or unusable > MAX_UNUSABLE_ANSWERS:
                     raise UserSimulatorError(describe_error(error)) from error
                 self.last_error = error
                 user_outage.failed(error)
-                if isinstance(error, UnusableAnswer):
-                    # at temperature 0 the same answer would come again
-                    sampling = {"temperature": 1.0}
-            await asyncio.sleep(_backoff(attempt))
+                seconds = _backoff(attempt, error)
+            if unusable:
+                # at temperature 0 the same answer would come again
+                sampling = {"temperature": 1.0}
+            if unusable == MAX_UNUSABLE_ANSWERS:
+                history = _with_nudge(self.history)
+            await asyncio.sleep(seconds)
             self.lost_seconds += time.perf_counter() - start
             attempt += 1
 
@@ -260,26 +318,30 @@ class User(UserSimulator):
         """Convert a completion to the user's message, and count its tokens.
 
         Raises:
-            UnusableAnswer: the server's answer is no completion, is empty, has thinking only, or
-                has a tool call that does not parse.
+            UnusableAnswer: the answer is empty or a refusal, has thinking only, or has a tool call
+                that does not parse.
         """
+        message, usage = completion.choices[0].message, token_usage(completion)
+        if message.refusal:
+            raise UnusableAnswer(f"the model refuses: {message.refusal}")
         try:
             calls = parse_tool_calls(completion, "user")
-            content = strip_thinking(to_utf8(completion.choices[0].message.content))
-            usage = token_usage(completion)
-        except (ValueError, TypeError, AttributeError, IndexError) as error:
+        except UnparsableToolCall as error:
             raise UnusableAnswer(describe_error(error)) from error
+        content = to_utf8(message.content)
         self.prompt_tokens += usage["prompt_tokens"]
         self.completion_tokens += usage["completion_tokens"]
         said = UserMessage(
             role="user",
-            content=content,
+            content=strip_thinking(content),
             tool_calls=calls,
-            cost=response_cost(completion),
+            cost=completion_cost(completion),
             usage=usage,
         )
+        if said.content != content:
+            said.raw_data = {"content": content}
         if is_empty(said):
-            raise UnusableAnswer("empty, or thinking only")
+            raise UnusableAnswer("the answer is empty, or has thoughts only")
         return said
 
 
@@ -291,13 +353,20 @@ def _history_entry(completion: ChatCompletion) -> dict[str, Any]:
     return assistant_entry(to_utf8(completion.choices[0].message.content), calls)
 
 
-def _backoff(attempt: int) -> float:
+def _with_nudge(history: list[dict]) -> list[dict]:
+    """Add `NUDGE` to the last message of a history: some servers want roles to alternate."""
+    last = history[-1]
+    return [*history[:-1], {**last, "content": f"{last['content']}\n\n{NUDGE}"}]
+
+
+def _backoff(attempt: int, error: Exception) -> float:
     """Return the seconds to wait after a failed call.
 
-    They are 0.25, 0.5, 1, ... up to `MAX_BACKOFF`, times a random factor.
+    They are 0.25, 0.5, 1, ... up to `MAX_BACKOFF`, times a random factor; or more, if the server
+    asks for it.
     """
-    seconds = min(MAX_BACKOFF, 0.25 * 2 ** min(attempt, 10))
-    return seconds * random.uniform(0.5, 1.0)
+    seconds = min(MAX_BACKOFF, 0.25 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0)
+    return max(seconds, min(MAX_RETRY_AFTER, retry_after(error)))
 
 
 @cache

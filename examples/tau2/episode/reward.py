@@ -116,5 +116,6 @@ def completion_rewards(
     for turn in turns:
         if turn.malformed:
             rewards[turn.completion_id] -= float(invalid_format_penalty)
-    rewards[turns[-1].completion_id] += float(reward) * (1.0 - earned)
+    if turns:
+        rewards[turns[-1].completion_id] += float(reward) * (1.0 - earned)
     return dict(rewards)

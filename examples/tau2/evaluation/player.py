@@ -2,27 +2,39 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+import openai
 from openai.types.chat import ChatCompletion
 from tau2.metrics.agent_metrics import is_successful
 from tqdm import tqdm
 
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
+from examples.tau2.episode import environment
+from examples.tau2.episode.failures import (
+    EmptyCompletion,
+    agent_failure,
+    describe_error,
+    exceeds_context_window,
+    is_refusal,
+)
 from examples.tau2.episode.llm import (
     CallLLM,
-    agent_llm,
-    describe_error,
     probe,
+    probe_user,
     provider_llm,
+    served_llm,
     shared_client,
-    with_agent_failures,
 )
 from examples.tau2.episode.trajectory import Tau2RunInfo
-from examples.tau2.evaluation.settings import EvaluationSettings, TrialKey
+from examples.tau2.evaluation.settings import SAMPLING_OPTIONS, EvaluationSettings, TrialKey
 from examples.tau2.evaluation.store import Trial, TrialStore
+
+# an evaluation stops when so many trials in a row have failed for the same reason
+MAX_EQUAL_FAILURES = 5
 
 
 async def play_missing(
@@ -30,33 +42,45 @@ async def play_missing(
 ) -> dict[TrialKey, str]:
     """Play the trials that the store does not have, and say why some are still missing.
 
-    `concurrency` trials are played at a time, each up to `attempts` times.
+    `concurrency` trials are played at a time, each up to `attempts` times. After
+    `MAX_EQUAL_FAILURES` trials in a row that failed for the same reason, no other is begun.
 
     Raises:
         ConnectionError: the model or the user simulator does not answer at all.
     """
-    datasets = [(path, {}) for path in settings.datasets]
-    model = settings.model or "default"
-    workflow = Tau2AgentWorkflow(asdict(settings.econfig), model=model, datasets=datasets)
-    llm = await _model_llm(settings)
     keys = settings.trial_keys()
     missing = [key for key in keys if key not in store.trials]
-    if missing:
-        await _check_answer(llm, "model")
-        if workflow.user_llm is not None:
-            await _check_answer(workflow.user_llm, "user simulator")
+    if not missing:
+        return {}
+    datasets = [(path, {}) for path in settings.datasets]
+    model = settings.model or "default"
+    workflow = Tau2AgentWorkflow(
+        asdict(settings.econfig), model=model, datasets=datasets, trains=False
+    )
+    llm = await _answering_model(settings)
+    if workflow.user_llm is not None:
+        await _check_user(settings, workflow.user_llm)
     # all workers take their trials from one queue
     queue = iter(missing)
     failures: dict[TrialKey, str] = {}
+    equal_failures: list[str] = []
 
     async def work() -> None:
         for key in queue:
+            if len(equal_failures) >= MAX_EQUAL_FAILURES:
+                failures[key] = f"not played, after {len(equal_failures)} equal failures in a row"
+                continue
             try:
                 info = await _play(workflow, llm, settings.rows[key.task_id], attempts)
             except Exception as error:
                 rejected = isinstance(error, EpisodeRejected)
                 failures[key] = str(error) if rejected else describe_error(error)
+                reason = _without_numbers(failures[key])
+                if reason not in equal_failures:
+                    equal_failures.clear()
+                equal_failures.append(reason)
             else:
+                equal_failures.clear()
                 store.add(Trial(key.number, info))
                 progress.update()
             solved = _solved_share(store.trials.values())
@@ -72,24 +96,83 @@ async def _play(
 ) -> Tau2RunInfo:
     """Play an episode, in up to `attempts` tries; raise the failure of the last one.
 
-    The wait after a failure doubles each time, from a second.
+    The wait after a failure doubles each time, from a second. An episode whose server refuses all
+    calls gets no other try.
     """
     for attempt in range(attempts - 1):
         try:
             return await workflow.play_with(llm, row)
-        except Exception:
+        except Exception as error:
+            if is_refusal(error):
+                raise
             await asyncio.sleep(2**attempt)
     return await workflow.play_with(llm, row)
 
 
-async def _model_llm(settings: EvaluationSettings) -> CallLLM:
+async def _answering_model(settings: EvaluationSettings) -> CallLLM:
+    """Make the evaluated LLM, and have it answer once, as an episode would ask it.
+
+    A server that does not know `max_completion_tokens` gets `max_tokens`, its older name.
+
+    Raises:
+        ConnectionError: the LLM does not answer.
+    """
+    arguments = settings.sampling
+    try:
+        try:
+            return await _probed_model(settings, arguments)
+        except openai.APIStatusError as error:
+            if not _refuses_argument(error, "max_completion_tokens"):
+                raise
+        limit = arguments["max_completion_tokens"]
+        return await _probed_model(
+            settings, {**arguments, "max_completion_tokens": None, "max_tokens": limit}
+        )
+    except Exception as error:
+        hint = _argument_hint(error, "llm-args", arguments)
+        raise ConnectionError(
+            f"the model does not answer: {describe_error(error)}{hint}"
+        ) from error
+
+
+async def _probed_model(settings: EvaluationSettings, arguments: dict[str, Any]) -> CallLLM:
+    llm = await _model_llm(settings, arguments)
+    config = settings.econfig
+    tools = environment.agent_schemas(
+        settings.domains[0], config.solo_mode, config.add_thinking_tool
+    )
+    try:
+        await probe(llm, tools, "required" if config.solo_mode else "auto")
+    except openai.APIStatusError as error:
+        # a weak model may have nothing to say
+        if not isinstance(agent_failure(error), EmptyCompletion):
+            raise
+    return llm
+
+
+async def _check_user(settings: EvaluationSettings, llm: CallLLM) -> None:
+    """Have the user simulator's LLM answer once.
+
+    Raises:
+        ConnectionError: the LLM does not answer.
+    """
+    try:
+        await probe_user(llm, environment.user_schemas(settings.domains[0]))
+    except Exception as error:
+        hint = _argument_hint(error, "user-llm-args", settings.econfig.user_llm_args or {})
+        raise ConnectionError(
+            f"the user simulator does not answer: {describe_error(error)}{hint}"
+        ) from error
+
+
+async def _model_llm(settings: EvaluationSettings, arguments: dict[str, Any]) -> CallLLM:
     """Make the evaluated LLM, of an OpenAI-compatible server or of a provider of litellm's."""
     if settings.base_url is not None:
         key = os.environ.get("OPENAI_API_KEY") or "EMPTY"
         client = await shared_client(settings.base_url, key)
-        call = agent_llm(client, settings.model or "default", settings.sampling)
+        call = served_llm(client, settings.model, arguments)
     elif settings.model is not None:
-        call = with_agent_failures(provider_llm(settings.model, settings.sampling))
+        call = provider_llm(settings.model, arguments)
     else:
         raise ValueError("an evaluation needs a model or the URL of its server")
 
@@ -101,11 +184,33 @@ async def _model_llm(settings: EvaluationSettings) -> CallLLM:
     return call_model
 
 
-async def _check_answer(llm: CallLLM, name: str) -> None:
-    try:
-        await probe(llm)
-    except Exception as error:
-        raise ConnectionError(f"the {name} does not answer: {describe_error(error)}") from error
+def _refuses_argument(error: Exception, name: str) -> bool:
+    """Whether a server refuses a call because of this argument."""
+    return (
+        isinstance(error, openai.APIStatusError)
+        and error.status_code in (400, 422)
+        and not exceeds_context_window(error)
+        and name in error.message
+    )
+
+
+def _argument_hint(error: Exception, option: str, arguments: dict[str, Any]) -> str:
+    """Say how an argument is changed that the server refuses."""
+    hints = []
+    for name in arguments:
+        if _refuses_argument(error, name):
+            own_option = f"--{name.replace('_', '-')}, or leave it out with "
+            is_model = option == "llm-args" and name in SAMPLING_OPTIONS
+            change = f"change {name} with {own_option if is_model else ''}"
+            hints.append(f"{change}--{option} '{{\"{name}\": null}}'")
+    if not hints and _refuses_argument(error, ""):
+        hints.append(f"--{option} adds, changes or removes arguments of its calls")
+    return "".join(f"; {hint}" for hint in hints)
+
+
+def _without_numbers(text: str) -> str:
+    """Leave out what differs between equal failures: ids of requests, ports, times."""
+    return re.sub(r"[0-9a-f-]{8,}|\d+", "", text)
 
 
 def _solved_share(trials: Iterable[Trial]) -> float:

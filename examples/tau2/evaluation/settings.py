@@ -13,6 +13,9 @@ from examples.tau2.data.tasks import find_task_row
 from examples.tau2.data.tasks_file import TaskRow, explain_error, tasks_file_digest
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.llm import RESERVED_ARGUMENTS, key_argument
+from examples.tau2.episode.tau2_data import data_digest, tau2_version
+from examples.tau2.episode.variables import provider_servers
 from examples.tau2.evaluation.training_config import TrainingConfig, read_training_config
 
 # the fields of the episodes' config that have an option, and the option's name
@@ -47,14 +50,14 @@ class Difference(NamedTuple):
 class EvaluationSettings:
     """The tasks, the models, and how episodes are played.
 
-    `datasets` are the paths of the data sets. `rows` are the rows that are played, by task id. Each
-    task is played `num_trials` times. `tool_choice` is None for tau2's own choice.
-    `training_differences` names the settings that differ from those of the training YAML; it is
-    empty without a YAML.
+    `sampling` has the arguments of the model's calls. `datasets` are the paths of the data sets.
+    `rows` are the rows that are played, by task id. Each task is played `num_trials` times.
+    `tool_choice` is None for tau2's own choice. `training_differences` names the settings that
+    differ from those of the training YAML; it is empty without a YAML.
     """
 
     econfig: Tau2EnvConfig
-    sampling: dict[str, float]
+    sampling: dict[str, Any]
     base_url: str | None
     model: str | None
     datasets: list[str]
@@ -87,6 +90,8 @@ class EvaluationSettings:
             "sampling": self.sampling,
             "base_url": self.base_url,
             "model": self.model,
+            "tau2": tau2_version(),
+            "data": {domain: data_digest(domain) for domain in self.domains},
         }
         files = [path for path in self.datasets if is_tasks_file(path)]
         if files:
@@ -94,6 +99,12 @@ class EvaluationSettings:
             identity["tasks_files"] = {path: tasks_file_digest(path, domain) for path in files}
         if self.tool_choice:
             identity["tool_choice"] = self.tool_choice
+        models = [] if self.base_url else [self.model]
+        if not (self.econfig.solo_mode or self.econfig.user_llm_base_url):
+            models.append(self.econfig.user_llm)
+        servers = provider_servers(models)
+        if servers:
+            identity["provider_servers"] = servers
         return identity
 
     def folder_name(self) -> str:
@@ -116,7 +127,10 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
     training = read_training_config(options.config) if options.config else None
     econfig = _econfig(options, training)
     sampling = dict(training.evaluation_sampling if training else DEFAULT_SAMPLING)
-    sampling |= _given(options, {name: name for name in SAMPLING_OPTIONS})
+    sampling |= _given(options, {name: name for name in SAMPLING_OPTIONS}) | options.llm_args
+    sampling = {name: value for name, value in sampling.items() if value is not None}
+    _check_arguments("--llm-args", sampling, "OPENAI_API_KEY")
+    _check_arguments("--user-llm-args", econfig.user_llm_args or {}, "TAU2_USER_LLM_API_KEY")
     _check_options(options, econfig)
     datasets = _datasets(options, econfig)
     return EvaluationSettings(
@@ -137,14 +151,25 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
 
 
 def _econfig(options: Namespace, training: TrainingConfig | None) -> Tau2EnvConfig:
-    trained = training.econfig if training else {}
-    return Tau2EnvConfig(**{**trained, **_given(options, ECONFIG_OPTIONS)})
+    fields = {**(training.econfig if training else {}), **_given(options, ECONFIG_OPTIONS)}
+    if options.user_llm_args:
+        fields["user_llm_args"] = {**(fields.get("user_llm_args") or {}), **options.user_llm_args}
+    return Tau2EnvConfig(**fields)
 
 
 def _given(options: Namespace, names: dict[str, str]) -> dict[str, Any]:
     """Collect the options that the user gave, by field; `names` maps a field to its option."""
     values = {field: getattr(options, option) for field, option in names.items()}
     return {field: value for field, value in values.items() if value is not None}
+
+
+def _check_arguments(option: str, arguments: dict[str, Any], variable: str) -> None:
+    reserved = sorted(set(RESERVED_ARGUMENTS) & set(arguments))
+    if reserved:
+        raise ValueError(f"{option} must not set {', '.join(reserved)}")
+    key = key_argument(arguments)
+    if key:
+        raise ValueError(f"{option}: {key} would be saved with the results; set {variable} instead")
 
 
 def _check_options(options: Namespace, econfig: Tau2EnvConfig) -> None:
@@ -205,7 +230,7 @@ def _rows(
 def _training_differences(
     training: TrainingConfig,
     econfig: Tau2EnvConfig,
-    sampling: dict[str, float],
+    sampling: dict[str, Any],
     tool_choice: str | None,
 ) -> dict[str, Difference]:
     """Find the settings of the YAML that have another value in this evaluation, by name."""

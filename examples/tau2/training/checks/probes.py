@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from examples.tau2.episode.completions import strip_thinking
-from examples.tau2.episode.llm import describe_error, probe, user_llm
+from examples.tau2.episode import environment
+from examples.tau2.episode.failures import describe_error
+from examples.tau2.episode.llm import probe_user, user_llm
 from examples.tau2.training.checks.data import datasets_by_option
 from examples.tau2.training.checks.placeholders import is_placeholder
 from examples.tau2.training.checks.storage import output_folders
@@ -57,23 +58,23 @@ def probe_wandb_login(config: Tau2PPOConfig) -> Iterator[str]:
 
 
 def probe_user_llm(config: Tau2PPOConfig) -> Iterator[str]:
-    """Call the user LLM once; yield a problem if it gives no answer."""
+    """Call the user LLM once, as an episode does; yield a problem if it gives no answer."""
     econfig = config.econfig
-    if econfig.solo_mode or any(check_user_simulator(config)):
+    is_known = econfig.domain in environment.DOMAINS
+    if econfig.solo_mode or not is_known or any(check_user_simulator(config)):
         return
     where = econfig.user_llm_base_url or "its provider"
     if is_placeholder(where):
         return
     call = user_llm(econfig.user_llm, econfig.user_llm_base_url, econfig.user_llm_args)
     try:
-        answer = strip_thinking(asyncio.run(probe(call)))
-        if not answer:
-            raise ValueError("its answer to 'Say OK.' is empty")
+        asyncio.run(probe_user(call, environment.user_schemas(econfig.domain)))
     except Exception as error:
         yield (
             f"the user simulator {econfig.user_llm} at {where} does not answer "
             f"({describe_error(error)}); start its server, or set econfig.user_llm_base_url, "
-            "econfig.user_llm and the API key in the environment"
+            "econfig.user_llm and the API key in the environment; econfig.user_llm_args has the "
+            "arguments of its calls, and null leaves one out"
         )
 
 

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 
+from examples.tau2.episode.llm import RESERVED_ARGUMENTS
 from examples.tau2.utils import Tau2PPOConfig
-
-# the arguments of a call that the simulation itself sets
-_RESERVED = {"model", "messages", "tools", "tool_choice", "stream"}
 
 
 def check_user_simulator(config: Tau2PPOConfig) -> Iterator[str]:
@@ -19,6 +17,6 @@ def check_user_simulator(config: Tau2PPOConfig) -> Iterator[str]:
             "e.g. openai/self-hosted-Qwen2.5-72B with econfig.user_llm_base_url, or a hosted one; "
             "only econfig.solo_mode=true needs none"
         )
-    reserved = sorted(_RESERVED & set(econfig.user_llm_args or {}))
+    reserved = sorted(set(RESERVED_ARGUMENTS) & set(econfig.user_llm_args or {}))
     if reserved:
         yield f"econfig.user_llm_args must not set {', '.join(reserved)}"

@@ -1,0 +1,197 @@
+"""What a failed call of an LLM means: whose fault it is, and whether another call may succeed."""
+
+import json
+import re
+
+import httpx
+import openai
+
+from examples.tau2.episode.answers import BadAnswer, is_web_page, server_words, url_hint
+from examples.tau2.episode.network import connection_problem, proxy_of
+
+# the most characters of an error in a log or a rejection
+MAX_DESCRIPTION = 500
+
+# by which code or type servers say that a conversation is too long
+_CONTEXT_CODES = {
+    # OpenAI and most others
+    "context_length_exceeded",
+    # llama.cpp
+    "exceed_context_size_error",
+}
+# by which words they say it, where the code does not; all in lower case
+_CONTEXT_WORDS = re.compile(
+    "|".join(
+        (
+            # AReaL's proxy: rollout.agent.engine_max_tokens, and its default of 32,768 tokens
+            r"exceeds max_total_tokens",
+            r"is non-positive! max_tokens=",
+            # OpenAI, vLLM, SGLang, DeepSeek, Mistral, Fireworks
+            r"maximum context length",
+            r"model's context length",
+            # Groq
+            r"reduce the length of the (messages|prompt|input)",
+            # vLLM
+            r"maximum model length|max_model_len|fit into the model",
+            r"max_tokens must be at least 1, got -?\d",
+            # SGLang, vLLM, Anthropic, Amazon Bedrock
+            r"(prompt|input)( \([^)]*\))? is too long|too many input tokens",
+            r"maximum allowed length|maximum input length|maximum prompt length",
+            # Text Generation Inference
+            r"`inputs` (tokens \+ `max_new_tokens` must be|must have less than)",
+            # Gemini
+            r"input token count .{0,40}exceeds",
+            # DashScope, Zhipu, Moonshot, Volcengine
+            r"range of input length should be",
+            r"prompt exceeds max length",
+            r"exceeded model token limit",
+            r"exceed max message tokens",
+            # llama.cpp, LM Studio, MiniMax, and whoever else speaks of the context
+            r"context (length|window|size|limit)\b.{0,60}\b(exceed|overflow)",
+            r"(exceed|longer than|larger than|greater than|too long|too large|overflow)\w*"
+            r"\b.{0,60}\bcontext( length| window| size| limit)",
+            r"context length of only",
+        )
+    )
+)
+# AReaL 1.0.4's proxy cannot express an empty completion, and answers with this error
+_ONLY_STOP_TOKENS = "cannot strip stop tokens"
+# the statuses by which a server refuses what a request holds
+_REFUSED_CONTENT = (400, 413, 422)
+
+
+class ContextWindowExceeded(Exception):
+    """The conversation no longer fits the agent's context window."""
+
+
+class EmptyCompletion(Exception):
+    """The agent generated stop tokens only, and the server kept no completion."""
+
+
+class ConversationRefused(Exception):
+    """The agent's server refused a conversation that it had answered a turn before."""
+
+
+class UserSimulatorError(Exception):
+    """The user simulator gave no usable answer, so the episode says nothing about the agent."""
+
+
+class UnusableAnswer(Exception):
+    """The user LLM's answer is empty, has thinking only, or has a tool call that does not parse."""
+
+
+def agent_failure(
+    error: openai.APIStatusError, is_answered: bool = False
+) -> ContextWindowExceeded | EmptyCompletion | ConversationRefused | None:
+    """Convert a server's error to what it means in an episode; None if it is the server's alone.
+
+    `is_answered` tells whether the server has answered the same conversation before. It then
+    refuses what the last turn has added: probably the conversation has become too long.
+    """
+    if exceeds_context_window(error):
+        return ContextWindowExceeded(error.message)
+    if _ONLY_STOP_TOKENS in error.message:
+        return EmptyCompletion(error.message)
+    if is_answered and error.status_code in _REFUSED_CONTENT:
+        return ConversationRefused(
+            "the agent's server refuses a conversation that it answered a turn before; "
+            f"perhaps it has become too long for the server: {describe_error(error)}"
+        )
+    return None
+
+
+def exceeds_context_window(error: openai.APIStatusError) -> bool:
+    """Whether an error says that the conversation does not fit the context window."""
+    # the class is litellm's
+    if any(base.__name__ == "ContextWindowExceededError" for base in type(error).__mro__):
+        return True
+    if {str(error.code), str(error.type)} & _CONTEXT_CODES:
+        return True
+    # 429 limits the tokens of a minute
+    return error.status_code != 429 and bool(_CONTEXT_WORDS.search(error.message.lower()))
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether a server refuses a call only for now: it limits the rate, or is overloaded."""
+    return (
+        isinstance(error, openai.APIStatusError)
+        and error.status_code in (429, 503)
+        and error.code != "insufficient_quota"
+    )
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether a failed call may succeed later.
+
+    Any call may, unless the server has refused it: with the statuses 400, 401, 404, ...
+    """
+    # litellm's errors derive from openai's
+    if isinstance(error, openai.APIStatusError):
+        return is_busy(error) or error.status_code in (408, 409, 425) or error.status_code >= 500
+    # a connection that breaks, or a body that is cut off or is not what the API promises
+    return isinstance(
+        error, (UnusableAnswer, BadAnswer, openai.APIError, httpx.HTTPError, json.JSONDecodeError)
+    )
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a server refuses every call of an episode, whatever the conversation is.
+
+    A wrong key or an unknown model is such a refusal; the same episode again would fail again.
+    """
+    cause = error.__cause__ if isinstance(error, UserSimulatorError) else error
+    return (
+        isinstance(cause, openai.APIStatusError)
+        and not is_transient(cause)
+        and not exceeds_context_window(cause)
+    )
+
+
+def retry_after(error: Exception) -> float:
+    """Read how many seconds the server asks to wait before the next call; 0.0 if it does not."""
+    response = getattr(error, "response", None)
+    value = response.headers.get("Retry-After", "") if response is not None else ""
+    return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else 0.0
+
+
+def describe_error(error: BaseException) -> str:
+    """Describe an error in one line of at most `MAX_DESCRIPTION` characters.
+
+    The line has the error's type and message, and its first cause if the message does not name it.
+    The error of a server is told in the server's words, with the URL where that may be wrong.
+    """
+    name = type(error).__name__
+    if isinstance(error, openai.APIStatusError):
+        text = f"{name}: {error.status_code}: {_words(error)}"
+    elif isinstance(error, openai.APIConnectionError):
+        text = f"no answer: {_connection_words(error)}"
+    else:
+        text = f"{name}: {error}"
+        cause = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        if str(cause) not in text and not isinstance(cause, openai.APIError):
+            text += f" ({cause})"
+    return " ".join(text.split())[:MAX_DESCRIPTION]
+
+
+def _words(error: openai.APIStatusError) -> str:
+    body = error.body or error.message
+    words = server_words(body)
+    # litellm's errors have a made-up URL
+    is_from_server = type(error).__module__.startswith("openai")
+    if is_from_server and (error.status_code in (404, 405) or is_web_page(str(body))):
+        words += url_hint(error.request.url)
+    return words
+
+
+def _connection_words(error: openai.APIConnectionError) -> str:
+    url = error.request.url
+    problem = connection_problem(error) or error.message
+    proxy = proxy_of(str(url))
+    if proxy is None:
+        return f"{url}: {problem}"
+    return (
+        f"{url}: {problem}; the request went to the proxy of {proxy}: "
+        f"if it must not, add {url.host} to NO_PROXY"
+    )

@@ -1,0 +1,73 @@
+"""The options of `evaluate.py`."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from examples.tau2.episode import environment
+
+
+def options_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command's options."""
+    parser = argparse.ArgumentParser(
+        description="Measure a model on tau2's tasks: pass^k with 95% intervals."
+    )
+    add = parser.add_argument
+    either = argparse.BooleanOptionalAction
+    domains = ", ".join(environment.DOMAINS)
+
+    # the tasks
+    config_help = "a training YAML: its econfig and eval_gconfig, except for the options given"
+    add("--config", type=Path, help=config_help)
+    add("--domain", help=f"{domains} (default: telecom)")
+    split_help = "splits of the domain's tasks (default: test, or none with files)"
+    add("--split", nargs="+", default=[], help=split_help)
+    files_help = "files of your own tasks; see docs/data.md"
+    add("--tasks-file", nargs="+", default=[], metavar="FILE", help=files_help)
+    tasks_help = "play only the tasks with these ids, as printed"
+    add("--tasks", nargs="+", metavar="ID", help=tasks_help)
+    add("--trials", type=int, default=4, help="episodes of a task (default: 4)")
+
+    # the models
+    add("--base-url", help="the model's server; default: litellm's provider for --model")
+    add("--model")
+    add("--user-base-url", help="the user simulator's server; default: litellm's provider")
+    add("--user-model")
+
+    # an episode
+    add("--solo-mode", action=either, help="no user simulator")
+    add("--add-thinking-tool", action=either, help="offer tau2's `think`")
+    add("--max-steps", type=int, help="steps of an episode at most (default: 100)")
+    add("--timeout", type=float, help="deadline of an episode in seconds (default: 600)")
+    add("--temperature", type=float, help="default: 0")
+    add("--top-p", type=float)
+    add("--max-completion-tokens", type=int, help="tokens of a turn at most")
+    args_help = "JSON object: more arguments of the model's calls; null leaves one out"
+    add("--llm-args", type=json_object, default={}, metavar="JSON", help=args_help)
+    user_args_help = "the same for the user simulator's calls"
+    add("--user-llm-args", type=json_object, default={}, metavar="JSON", help=user_args_help)
+    choice_help = (
+        "default: tau2's, required in solo mode and auto elsewhere; "
+        "AReaL's proxy ignores it, which is like auto"
+    )
+    add("--tool-choice", choices=["auto", "required"], help=choice_help)
+
+    # the evaluation
+    add("--concurrency", type=int, default=16, help="episodes at once (default: 16)")
+    attempts_help = "tries of an episode that fails, but not by the model (default: 3)"
+    add("--attempts", type=int, default=3, help=attempts_help)
+    output_help = "folder (default: evaluations/<domain>-<model>-<hash of the settings>)"
+    add("--output", type=Path, help=output_help)
+    return parser
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Parse the JSON object of an option."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
+    return value
