@@ -145,7 +145,7 @@ def test_all_bad_rows_are_named_at_once_in_order(tmp_path):
 
 def test_of_many_bad_rows_the_first_are_named_and_the_others_counted(tmp_path):
     with pytest.raises(BadTasks) as raised:
-        task_rows("mock", write(tmp_path, [b"{"] * 50))
+        task_rows("mock", write(tmp_path, [mock_entry("ann", "Lunch"), *[b"{"] * 50]))
     assert len(raised.value.problems) == 21 and raised.value.problems[-1] == "and 30 more bad rows"
 
 
@@ -166,8 +166,16 @@ def test_what_a_filter_leaves_out_may_be_bad_and_is_not_read(tmp_path):
 
 
 def test_an_empty_file_has_no_task(tmp_path):
-    with pytest.raises(ValueError, match="no task is left"):
+    with pytest.raises(ValueError, match="this is empty; a tasks file, .* is wanted"):
         task_rows("mock", write(tmp_path, []))
+
+
+@pytest.mark.parametrize("name, kind", [("x.txt", "text that is no"), ("x", "an empty folder")])
+def test_another_path_that_exists_is_named(tmp_path, name, kind):
+    path = tmp_path / name
+    path.write_text("words") if path.suffix else path.mkdir()
+    with pytest.raises(ValueError, match=rf"nor a tasks file, \*.jsonl or \*.json; it is {kind}"):
+        task_rows("mock", str(path))
 
 
 def test_all_that_episodes_need_is_read_with_the_rows(tmp_path):

@@ -83,8 +83,17 @@ def test_a_base_that_is_missing_is_named(tmp_path):
         read_training_config(path)
 
 
-@pytest.mark.parametrize("text", ["seed: 1", "- seed", "just words"])
-def test_a_yaml_of_something_else_is_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("seed: 1", " has no econfig: it is no config of train.py"),
+        ("just words", " has no econfig: it is no config of train.py"),
+        ("- seed", ": this is text that is no JSON; a config, .* is wanted"),
+        ('{"messages": [], "answer": {}}', ": this is a file of turns; a config, .* is wanted"),
+        ("econfig:\n\tdomain: mock", ": line 2: no YAML: found character"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path, text, problem):
     path = write(tmp_path, config=text)
-    with pytest.raises(ValueError, match="is no config of train.py"):
+    with pytest.raises(ValueError, match=f"^--config {path}{problem}"):
         read_training_config(path)

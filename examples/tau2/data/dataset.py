@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, NonNegativeInt
 
+from examples.tau2.data.files import kind_of
 from examples.tau2.data.tasks import find_task_row, unplayable_tasks
 from examples.tau2.data.tasks_file import TaskRow, read_tasks_file
 from examples.tau2.episode import environment
@@ -135,9 +136,10 @@ def _split_task_ids(domain: str, path: str) -> list[str]:
     """List the ids of the tasks of a split, in the file's order, as tau2's own loaders do."""
     prefix, _, split = path.partition("/")
     if prefix != "tau2" or not split or "/" in split:
+        found = f"; it is {kind_of(path)}" if os.path.exists(path) else ""
         raise ValueError(
             f"{path!r} is not of the form tau2/<split>, e.g. tau2/train, "
-            "nor a tasks file, *.jsonl or *.json"
+            f"nor a tasks file, *.jsonl or *.json{found}"
         )
     splits = environment.task_splits(domain)
     if split not in splits:

@@ -134,14 +134,15 @@ def _kind_of_text(head: bytes) -> str:
     trial = _TRIAL_NUMBER.match(head)
     if trial:
         head = head[trial.end() :]
+    is_json = head.startswith((b"{", b"["))
     try:
         # a character may be cut off at the end
         codecs.getincrementaldecoder("utf-8")().decode(head)
-        if b"\0" in head:
-            raise ValueError("text has no null character")
-    except ValueError:
+    except UnicodeDecodeError:
+        return f"{OTHER_JSON} with an error: no UTF-8" if is_json else "no text in UTF-8"
+    if b"\0" in head:
         return "no text in UTF-8"
-    if not head.startswith((b"{", b"[")):
+    if not is_json:
         return CONFIG if _CONFIG_LINE.search(head) else TEXT
     try:
         value = from_json(head, allow_partial="trailing-strings")
@@ -165,15 +166,23 @@ def _is_json(line: bytes, head: bytes) -> bool:
 def _kind_of_json(value: Any, over_lines: bool) -> str:
     """Say what a file is whose first value is this; the end of the value may be missing."""
     if isinstance(value, list):
-        is_tasks = bool(value) and isinstance(value[0], dict) and _TASK_FIELDS & value[0].keys()
-        return TASKS if is_tasks else f"{OTHER_JSON}, an array of other things than tasks"
+        if not (value and isinstance(value[0], dict)):
+            return f"{OTHER_JSON}, an array without objects"
+        if _TASK_FIELDS & value[0].keys():
+            return TASKS
+        return f"{OTHER_JSON}, an array of objects with the fields {_names(value[0])}"
     info = value.get("info")
     if isinstance(info, dict) and "git_commit" in info:
         return TAU2_RESULTS
     kinds = [kind for kind, fields in _FIELDS.items() if fields <= value.keys()]
     if kinds and not (over_lines and kinds == [TURNS]):
         return kinds[0]
-    names = ", ".join(list(value)[:5]) or "none"
     if over_lines:
-        return f"{ONE_OBJECT} (fields: {names})"
-    return TASKS if _TASK_FIELDS & value.keys() else f"{OTHER_JSON} with the fields {names}"
+        return f"{ONE_OBJECT}, with the fields {_names(value)}"
+    if _TASK_FIELDS & value.keys():
+        return TASKS
+    return f"{OTHER_JSON} with the fields {_names(value)}"
+
+
+def _names(value: dict[str, Any]) -> str:
+    return ", ".join(list(value)[:5]) or "none"

@@ -20,6 +20,10 @@ from typing import Any
 from pydantic import ValidationError
 from tau2.data_model.tasks import Task
 
+from examples.tau2.data.files import OTHER_JSON, TASKS, refuse_other_kinds
+
+WANTED = "a tasks file, JSONL with a task per line or a JSON array of tasks,"
+
 
 @dataclass(frozen=True)
 class TaskRow:
@@ -44,8 +48,9 @@ def read_tasks_file(path: str, domain: str) -> tuple[dict[int, TaskRow], dict[in
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: the file is an array that is no JSON.
+        ValueError: the file is of another kind, or an array that is no JSON.
     """
+    refuse_other_kinds(path, WANTED, TASKS, OTHER_JSON)
     with open(path, "rb") as file:
         data = file.read().removeprefix(codecs.BOM_UTF8)
     is_array = data.lstrip().startswith(b"[")
@@ -60,6 +65,8 @@ def read_tasks_file(path: str, domain: str) -> tuple[dict[int, TaskRow], dict[in
         else:
             row.task.id = f"{path}:{number}:{row.task.id}"
             rows[number] = row
+    if problems and not rows:
+        refuse_other_kinds(path, WANTED, TASKS)
     return rows, problems
 
 

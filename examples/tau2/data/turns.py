@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from examples.tau2.data.files import OTHER_JSON, TURNS, refuse_other_kinds
 from examples.tau2.episode import environment
 from examples.tau2.episode.atomic import atomic_file
+from examples.tau2.episode.completions import join_thinking
 from examples.tau2.episode.config import Tau2EnvConfig
 
 T = TypeVar("T")
 
+WANTED = "a file of turns, JSONL with a turn per line,"
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -47,10 +50,12 @@ def read_turns(path: Path, convert: Callable[[Turn], T]) -> list[T]:
     A dialog failed if it was not correct or did not earn the full reward.
 
     Raises:
+        WrongFile: the file is of another kind.
         ValueError: lines are no turns, or `convert` refuses them with a ValueError; the message has
             a line for each cause.
         OSError: the file cannot be read.
     """
+    refuse_other_kinds(path, WANTED, TURNS, OTHER_JSON)
     converted = []
     problems: dict[str, list[int]] = defaultdict(list)
     with path.open("rb") as file:
@@ -63,6 +68,8 @@ def read_turns(path: Path, convert: Callable[[Turn], T]) -> list[T]:
                     converted.append(convert(turn))
             except ValueError as error:
                 problems[str(error)].append(number)
+    if problems and not converted:
+        refuse_other_kinds(path, WANTED, TURNS)
     if problems:
         raise ValueError(
             "\n".join(f"line {_ranges(numbers)}: {cause}" for cause, numbers in problems.items())
@@ -195,7 +202,7 @@ def _join_thinking(answer: dict) -> dict:
         raise ValueError("answer has neither content nor tool_calls")
     return {
         "role": "assistant",
-        "content": f"<think>\n{thinking.strip()}\n</think>\n\n{content}" if thinking else content,
+        "content": join_thinking(content, thinking),
         "tool_calls": answer.get("tool_calls"),
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from examples.tau2.data.files import config_problem
 from examples.tau2.episode.config import Tau2EnvConfig
 
 # AReaL's names of the sampling options, and those of OpenAI's API
@@ -93,9 +94,11 @@ def _find_base(path: Path, name: object, folders: Sequence[Path]) -> Path:
 
 
 def _load_mapping(path: Path) -> DictConfig:
+    problem = config_problem(path)
+    if problem:
+        raise ValueError(f"--config {path}: {problem}")
     config = OmegaConf.load(path)
-    if not isinstance(config, DictConfig):
-        raise ValueError(f"--config {path} is no mapping: it is no config of train.py")
+    assert isinstance(config, DictConfig)
     return config
 
 

@@ -26,7 +26,20 @@ def test_each_problem_names_its_option(airline, override, expected):
 
 
 def test_a_model_that_is_no_folder_is_no_tokenizer_either(airline):
-    assert list(check_storage(airline("actor.path=./no/model"))) == [
+    assert list(
+        check_storage(airline("actor.path=./no/model", "tokenizer_path=${actor.path}"))
+    ) == [
         "actor.path=./no/model is no folder",
         "tokenizer_path=./no/model is no folder",
+    ]
+
+
+def test_a_home_folder_in_a_yaml_is_told_once_with_what_to_write(airline, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    config = airline("actor.path='~/models/x'", "train_dataset.path='~/x.jsonl'")
+    config.actor.scheduling_spec[0].env_vars = {"PYTHONPATH": "/a:~/b", "OTHER": "a~/b"}
+    problem = "{}: AReaL takes ~ for the name of a folder; write {}"
+    assert list(check_storage(config)) == [
+        problem.format("actor.path=~/models/x", "/home/ann/models/x"),
+        problem.format("actor.scheduling_spec[0].env_vars.PYTHONPATH=/a:~/b", "/a:/home/ann/b"),
     ]

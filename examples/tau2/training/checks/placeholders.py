@@ -12,15 +12,20 @@ _PLACEHOLDER = re.compile(r"/path/to\b|<[^<>]+>")
 
 def check_placeholders(config: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
     """Yield each placeholder once, with the option to set."""
+    for value, option in options_by_text(config).items():
+        if is_placeholder(value):
+            yield f"{option}={value} is a placeholder; set it"
+
+
+def options_by_text(config: Tau2PPOConfig | Tau2SFTConfig) -> dict[str, str]:
+    """Return each text in a config with the option that it stands for; one, if several have it."""
     options = list(_strings(asdict(config)))
     # other options take over the values of these by interpolation
     options.sort(key=lambda option: not option[0].startswith(("cluster.", "actor.")))
     option_of: dict[str, str] = {}
     for option, value in options:
-        if is_placeholder(value):
-            option_of.setdefault(value, option)
-    for value, option in option_of.items():
-        yield f"{option}={value} is a placeholder; set it"
+        option_of.setdefault(value, option)
+    return option_of
 
 
 def is_placeholder(value: str) -> bool:
