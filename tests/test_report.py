@@ -42,3 +42,45 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "plotly", None)
     assert report.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == "report.py needs the package plotly: pip install plotly\n"
+
+
+@pytest.mark.parametrize(
+    "content, problem",
+    [
+        (None, "no file or folder"),
+        ({}, "an empty folder"),
+        ({"x.txt": ""}, "a folder"),
+        (
+            {"mine.json": '{"timestamp": "t", "info": {"git_commit": "x"'},
+            "a folder with tau2's results",
+        ),
+        ("0 {}\n", "JSON with the fields none"),
+        ("<html>", "HTML or XML"),
+    ],
+)
+def test_what_is_no_runs_folder_is_named(tmp_path, capsys, content, problem):
+    path = tmp_path / "run"
+    if isinstance(content, str):
+        path.write_text(content)
+    elif content is not None:
+        path.mkdir()
+        for name, text in content.items():
+            (path / name).write_text(text)
+    assert report.main([str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"nothing has been recorded in {path}: this is {problem}; "
+        "the folder of a training run or of an evaluation is wanted\n"
+    )
+
+
+def test_a_run_that_has_just_begun(tmp_path, capsys):
+    (tmp_path / "generated").mkdir()
+    assert report.main([str(tmp_path)]) == 2
+    assert "no step in statistics.jsonl, no episode" in capsys.readouterr().err
+
+
+def test_a_home_folder_is_expanded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_trajectory(solved(TASKS[0]), tmp_path / "run")
+    assert report.main(["~/run", "--output=~/page.html"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/page.html\n"

@@ -18,6 +18,8 @@ if __name__ == "__main__":
 
     quiet_tau2()
 
+from examples.tau2.data.files import expanded_path
+
 
 def main(argv: list[str]) -> int:
     """Run the command, and return its exit status.
@@ -32,9 +34,9 @@ def main(argv: list[str]) -> int:
         print(f"report.py needs the package {package}: pip install {package}", file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folder", type=Path, metavar="run folder")
+    parser.add_argument("folder", type=expanded_path, metavar="run folder")
     output_help = "file or folder for the page (default: report.html in the run folder)"
-    parser.add_argument("--output", type=Path, help=output_help)
+    parser.add_argument("--output", type=expanded_path, help=output_help)
     episodes_help = f"episodes at most, in groups from all over the run (default: {MAX_EPISODES})"
     parser.add_argument("--episodes", type=int, default=MAX_EPISODES, help=episodes_help)
     options = parser.parse_args(argv)

@@ -120,6 +120,10 @@ def _kind_of_folder(path: Path) -> str:
         return EVALUATION_FOLDER
     if (path / "generated").is_dir() or (path / "statistics.jsonl").is_file():
         return RUN_FOLDER
+    for file in sorted(path.glob("*.json"))[:10]:
+        kind = kind_of(file)
+        if kind in (TRAJECTORY, TAU2_RESULTS):
+            return f"a folder with {kind}"
     return "a folder" if any(path.iterdir()) else "an empty folder"
 
 

@@ -10,6 +10,8 @@ from jinja2 import Environment, FileSystemLoader, Template
 from plotly.offline import get_plotlyjs
 from tqdm import tqdm
 
+from examples.tau2.data.files import EVALUATION_FOLDER, RUN_FOLDER, kind_of
+from examples.tau2.data.tasks_file import explain_error
 from examples.tau2.episode.atomic import atomic_file
 from examples.tau2.episode.completions import to_utf8
 from examples.tau2.viewer.charts import evaluation_charts, training_charts
@@ -56,9 +58,7 @@ def write_report(folder: Path, output: Path | None = None, limit: int = MAX_EPIS
     records, unreadable = read_statistics(folder / "statistics.jsonl")
     found = find_episodes(folder)
     if not (records or found):
-        raise ValueError(
-            f"nothing has been recorded in {folder}: no step in statistics.jsonl, no episode"
-        )
+        raise ValueError(f"nothing has been recorded in {folder}: {_what_is_missing(folder)}")
     chosen = thin_out(found, limit)
     packer = Packer()
     episodes: list[PackedEpisode] = []
@@ -66,7 +66,7 @@ def write_report(folder: Path, output: Path | None = None, limit: int = MAX_EPIS
         try:
             info = source.read()
         except (ValueError, OSError) as error:
-            unreadable.append(f"{source.name}: {error}")
+            unreadable.append(f"{source.name}: {explain_error(error)}")
             continue
         chunk, position = packer.add(bound_texts(conversation(info)))
         entry = episode_entry(info, source.trial)
@@ -120,6 +120,14 @@ def _evaluation_figures(
     if summary.missing:
         figures["trials missing"] = str(summary.missing)
     return figures
+
+
+def _what_is_missing(folder: Path) -> str:
+    """Say why a folder has no records: it is no run's folder, or the run has just begun."""
+    kind = kind_of(folder) if folder.exists() else "no file or folder"
+    if kind in (RUN_FOLDER, EVALUATION_FOLDER):
+        return "no step in statistics.jsonl, no episode"
+    return f"this is {kind}; the folder of a training run or of an evaluation is wanted"
 
 
 def _page_path(folder: Path, output: Path | None) -> Path:
