@@ -1,13 +1,14 @@
 """Playing the trials of an evaluation, with a model that fails now and then."""
 
 import asyncio
+import json
 from contextlib import closing
 
 import pytest
 
 from examples.tau2 import evaluate
 from examples.tau2.episode import environment
-from examples.tau2.evaluation.player import play_missing
+from examples.tau2.evaluation.player import MAX_EQUAL_FAILURES, play_missing
 from examples.tau2.evaluation.settings import TrialKey, settings_from_options
 from examples.tau2.evaluation.store import TrialStore
 from tests.scripted import LLMServer, ground_truth, is_probe, say
@@ -15,11 +16,11 @@ from tests.scripted import LLMServer, ground_truth, is_probe, say
 TASK_ID = "create_task_1"
 
 
-def play(folder, answer, trials: int = 2) -> tuple[dict[TrialKey, str], list[TrialKey]]:
+def play(folder, answer, *more: str, trials: int = 2) -> tuple[dict[TrialKey, str], list[TrialKey]]:
     """Play trials of one task, two attempts at each; return what failed and what is stored."""
     with LLMServer(answer) as server, closing(TrialStore(folder / "episodes.jsonl")) as store:
         options = ["--domain", "mock", "--split", "base", "--solo-mode", "--tasks", TASK_ID]
-        options += ["--base-url", server.base_url, "--trials", str(trials)]
+        options += ["--base-url", server.base_url, "--trials", str(trials), *more]
         settings = settings_from_options(evaluate.options_parser().parse_args(options))
         failures = asyncio.run(play_missing(settings, store, concurrency=1, attempts=2))
         return failures, list(store.trials)
@@ -64,3 +65,94 @@ def test_only_missing_trials_are_played(tmp_path):
     # the model answers the two calls of one trial, and no more
     failures, stored = play(tmp_path, model({3, 4, 5, 6}), trials=2)
     assert failures == {} and stored == [TrialKey(TASK_ID, 0), TrialKey(TASK_ID, 1)]
+
+
+def refusing(status: int, message: str, *, from_call: int = 1):
+    """Make a model that refuses all calls of episodes from a number on; it answers the probe."""
+    solve, calls = model(set()), []
+
+    def answer(request: dict):
+        calls.append(is_probe(request))
+        if calls.count(False) >= from_call and not is_probe(request):
+            return status, {"error": {"message": f"{message} (request {len(calls)})"}}
+        return solve(request)
+
+    return answer, calls
+
+
+def test_equal_refusals_end_the_evaluation_after_a_few(tmp_path):
+    answer, calls = refusing(402, "no credits", from_call=3)
+    failures, stored = play(tmp_path, answer, trials=20)
+    # one trial has two calls; a refused trial gets one
+    assert len(stored) == 1 and len(calls) == 1 + 2 + MAX_EQUAL_FAILURES
+    causes = list(failures.values())
+    assert len(causes) == 19 and all("no credits" in cause for cause in causes[:5])
+    assert set(causes[5:]) == {"not played, after 5 equal failures in a row"}
+
+
+def test_a_trial_that_succeeds_between_failures_keeps_the_evaluation_going(tmp_path):
+    # every second trial is refused at its first call
+    solve, calls = model(set()), []
+
+    def answer(request: dict):
+        calls.append(request)
+        if len(calls) % 3 == 1 and not is_probe(request):
+            return 400, {"error": {"message": "filtered"}}
+        return solve(request)
+
+    calls.append({})
+    failures, stored = play(tmp_path, answer, trials=16)
+    assert len(failures) == len(stored) == 8
+
+
+@pytest.mark.parametrize(
+    "status, message, option, hint",
+    [
+        (400, "temperature must be 1", (), "--temperature, or leave it out with --llm-args"),
+        (422, "no such field: top_k", ("--llm-args", '{"top_k": 5}'), """'{"top_k": null}'"""),
+        (400, "thinking must be off", (), "--llm-args adds, changes or removes arguments"),
+        (400, '"auto" tool choice requires --enable-auto-tool-choice', (), "--enable-auto-tool"),
+        (401, "wrong key", (), "401: wrong key"),
+    ],
+)
+def test_what_the_probe_meets_is_told_with_the_option_that_helps(
+    tmp_path, status, message, option, hint
+):
+    def answer(request):
+        assert request["tools"] and request["tool_choice"] == "required"
+        return status, {"error": {"message": message}}
+
+    with pytest.raises(ConnectionError, match="the model does not answer") as caught:
+        play(tmp_path, answer, *option)
+    assert hint in str(caught.value)
+
+
+def knows_max_tokens_only(request: dict):
+    if "max_completion_tokens" in request:
+        return 422, {"detail": "max_completion_tokens: extra inputs are not permitted"}
+    assert request["max_tokens"] == 512
+    return model(set())(request)
+
+
+def test_a_server_that_does_not_know_max_completion_tokens_gets_max_tokens(tmp_path):
+    limit = ("--max-completion-tokens", "512")
+    failures, stored = play(tmp_path, knows_max_tokens_only, *limit)
+    assert failures == {} and len(stored) == 2
+    renamed = ("--llm-args", '{"max_completion_tokens": null, "max_tokens": 512}')
+    failures, stored = play(tmp_path / "renamed", knows_max_tokens_only, *limit, *renamed)
+    assert failures == {} and len(stored) == 2
+
+
+def test_arguments_of_ones_own_are_sent_and_null_is_not(tmp_path):
+    requests = []
+
+    def answer(request: dict):
+        requests.append(request)
+        return model(set())(request)
+
+    args = {"temperature": None, "top_k": 5, "extra_body": {"enable_thinking": False}}
+    play(tmp_path, answer, "--llm-args", json.dumps(args), "--model", "openai/Qwen/Qwen3-4B")
+    for request in requests:
+        assert "temperature" not in request
+        assert (request["top_k"], request["enable_thinking"]) == (5, False)
+        assert request["model"] == "Qwen/Qwen3-4B"

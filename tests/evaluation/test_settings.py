@@ -40,9 +40,18 @@ def test_the_identity_depends_on_what_is_played_and_not_on_which_tasks():
     assert list(one_task.rows) == ["create_task_1"] and len(all_tasks.rows) > 1
     assert one_task.identity() == all_tasks.identity()
     assert one_task.folder_name() == all_tasks.folder_name()
-    others = [settings(*SOLO_BASE, "--temperature", "1"), settings(*SOLO_BASE, "--model", "n")]
+    others = [
+        settings(*SOLO_BASE, *more)
+        for more in (
+            ("--temperature", "1"),
+            ("--model", "n"),
+            ("--llm-args", '{"top_k": 5}'),
+            ("--llm-args", '{"temperature": null}'),
+            ("--user-llm-args", '{"temperature": 0.5}'),
+        )
+    ]
     names = {found.folder_name() for found in [all_tasks, *others]}
-    assert len(names) == 3 and all(name.startswith("mock-") for name in names)
+    assert len(names) == 6 and all(name.startswith("mock-") for name in names)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +67,12 @@ def test_the_identity_depends_on_what_is_played_and_not_on_which_tasks():
         ([*SOLO_BASE, "--tasks", "x"], "--tasks x: no task"),
         (["--domain", "airline", "--solo-mode", "--model", "m"], "cannot be played solo"),
         ([*SOLO_BASE, "--trials", "0"], "--trials must be at"),
+        ([*SOLO_BASE, "--llm-args", '{"stream": true}'], "--llm-args must not set stream"),
+        ([*SOLO_BASE, "--llm-args", '{"api_key": "k"}'], "set OPENAI_API_KEY instead"),
+        (
+            [*SOLO_BASE, "--user-llm-args", '{"extra_headers": {"Authorization": "k"}}'],
+            "extra_headers.Authorization would be saved with the results; set TAU2_USER_LLM",
+        ),
         ([*SOLO, "--max-steps", "0"], "--max-steps must be greater than 0"),
         ([*SOLO, "--timeout", "nan"], "--timeout must be greater than 0"),
         (["--config", "none.yaml", "--model", "m"], "none.yaml"),
@@ -78,3 +93,18 @@ def test_bad_rows_are_named_before_anything_is_played(tmp_path, capsys):
     assert stop.value.code == 2
     said = capsys.readouterr().err
     assert f"{path}:\n  line 1: no JSON" in said and "\n  line 3: db_path" in said
+
+
+def test_arguments_on_the_command_line_add_to_those_of_the_training_config():
+    config = ["--config", "examples/tau2/config_1.7b_airline.yaml", "--base-url", "http://m"]
+    args = ["--llm-args", '{"top_p": null, "top_k": 5}', "--user-llm-args", '{"temperature": null}']
+    found = settings(*config, "--user-base-url", "http://u", *args)
+    assert found.sampling == {"temperature": 0.6, "max_completion_tokens": 4096, "top_k": 5}
+    assert found.econfig.user_llm_args == {"temperature": None, "max_completion_tokens": 512}
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "5"])
+def test_arguments_that_are_no_json_object_are_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        settings(*SOLO_BASE, "--llm-args", text)
+    assert "no JSON" in capsys.readouterr().err

@@ -140,17 +140,15 @@ class AsyncAgent(LocalAgent[Any]):
         )
         self.turns.append(turn)
         entry = _history_entry(completion)
+        raw = {"completion_id": completion.id, "finish_reason": choice.finish_reason, **entry}
+        if choice.message.refusal:
+            raw["refusal"] = choice.message.refusal
         said = AssistantMessage(
             role="assistant",
             content=strip_thinking(entry["content"]),
             cost=completion_cost(completion),
             usage=usage,
-            raw_data={
-                "completion_id": completion.id,
-                "finish_reason": choice.finish_reason,
-                "refusal": choice.message.refusal,
-                **entry,
-            },
+            raw_data=raw,
         )
         try:
             said.tool_calls = parse_tool_calls(completion, "assistant")

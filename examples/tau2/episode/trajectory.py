@@ -102,6 +102,7 @@ class Tau2RunInfo:
         """Make the scalars for AReaL's tracker, which averages them over episodes."""
         messages = self.simulation.messages
         tool_messages = [message for message in messages if isinstance(message, ToolMessage)]
+        spoken = [message for message in messages if isinstance(message, AssistantMessage)]
         return {
             "episode/reward": self.reward,
             "episode/solved": float(self.reward >= 1.0),
@@ -114,6 +115,7 @@ class Tau2RunInfo:
             "agent/prompt_tokens": sum(turn.prompt_tokens for turn in self.turns),
             "agent/completion_tokens": sum(turn.completion_tokens for turn in self.turns),
             "agent/malformed_turns": sum(turn.malformed is not None for turn in self.turns),
+            "agent/refusals": sum("refusal" in (message.raw_data or {}) for message in spoken),
             "user/seconds": self.user_seconds,
             "user/lost_seconds": self.user_lost_seconds,
             "user/prompt_tokens": self.user_prompt_tokens,
@@ -139,6 +141,8 @@ def _spoken_lines(
     message: AssistantMessage | UserMessage, raw: dict, malformed: str | None
 ) -> list[str]:
     fault = f" (malformed: {malformed})" if malformed else ""
+    if raw.get("refusal"):
+        fault += " (refused)"
     lines = [
         f"\n[{message.turn_idx}] {message.role}{fault}",
         raw.get("content") or message.content or "",
