@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tau2.utils
 
+from examples.tau2.data.files import WrongFile
 from examples.tau2.data.tasks import find_task_row, unplayable_tasks
 from examples.tau2.data.tasks_file import read_tasks_file, tasks_file_digest
 from examples.tau2.episode import environment
@@ -200,3 +201,28 @@ def test_the_digest_is_that_of_the_file_and_its_databases(tmp_path):
         digests.add(tasks_file_digest(path, "mock"))
         assert tasks_file_digest(path, "mock") in digests
     assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    "content, kind",
+    [
+        ("", "empty"),
+        (json.dumps(mock_entry("ann", "Lunch"), indent=1), "one JSON object over many lines, with"),
+        (
+            json.dumps({"tasks": [mock_entry("ann", "Lunch")]}, indent=1),
+            "one JSON object over many",
+        ),
+        (json.dumps({"tasks": [mock_entry("ann", "Lunch")]}), "JSON with the fields tasks"),
+        ('{"info": {"git_commit": "x"}, "tasks": []}', "tau2's results"),
+        ('{"messages": [], "answer": {}}\n' * 300, "a file of turns"),
+        ('{"prompt": "x"}\n' * 300, "JSON with the fields prompt"),
+        ("{'id': '1'}\n" * 300, "JSON with an error"),
+        ('[{"prompt": "x"}, {}]', "JSON, an array of objects with the fields prompt"),
+        ("id,ticket\n", "text that is no JSON"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path, content, kind):
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(content)
+    with pytest.raises(WrongFile, match=f"^this is {kind}.*; a tasks file, JSONL .* is wanted$"):
+        read_tasks_file(str(path), "mock")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.tau2.data.files import WrongFile
 from examples.tau2.data.turns import Turn, read_turns, write_turns
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
@@ -162,3 +163,27 @@ def test_what_is_written_is_read(tmp_path):
     assert [row["answer"]["content"] for row in rows] == ["Hello.", "größer", ""]
     assert [row["metadata"]["turn_index"] for row in rows] == [0, 1, 2]
     assert list(Path(path.parent).iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "lines, kind",
+    [
+        ([], "empty"),
+        ([json.dumps({"user_scenario": {}, "id": "1"})] * 2, "a tasks file"),
+        ([json.dumps({"messages": []})] * 3, "JSON with the fields messages"),
+        ([json.dumps([row()])], "JSON, an array of objects with the fields messages, answer, meta"),
+        (
+            [json.dumps(row(), indent=1)],
+            "one JSON object over many lines, with the fields messages",
+        ),
+        (["defaults: [base]"], "a config"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_in_one_line(read, lines, kind):
+    with pytest.raises(WrongFile, match=f"^this is {kind}.*; a file of turns, JSONL .* is wanted$"):
+        read(*lines)
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(WrongFile, match="^this is an empty folder; a file of turns"):
+        read_turns(tmp_path, lambda turn: turn)

@@ -97,3 +97,11 @@ def test_a_file_of_something_else_is_refused(tmp_path, text, problem):
     path = write(tmp_path, config=text)
     with pytest.raises(ValueError, match=f"^--config {path}{problem}"):
         read_training_config(path)
+
+
+@pytest.mark.parametrize(
+    "path, problem", [("x.yaml", "no such file"), ("tests", "this is a folder")]
+)
+def test_a_path_without_a_config_is_named(path, problem):
+    with pytest.raises(ValueError, match=f"^--config {path}: {problem}"):
+        read_training_config(Path(path))

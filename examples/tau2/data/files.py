@@ -88,12 +88,11 @@ def kind_of(path: str | Path) -> str:
 
 
 def config_problem(path: Path) -> str | None:
-    """Say in one line why a file is no mapping in YAML; None if it is one.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    kind = kind_of(path)
+    """Say in one line why a file cannot be read as a mapping in YAML; None if it can."""
+    try:
+        kind = kind_of(path)
+    except OSError as error:
+        return str(error.strerror).lower()
     wrong_kind = f"this is {kind}; a config, *.yaml, is wanted"
     if not kind.startswith((CONFIG, TEXT, ONE_OBJECT, OTHER_JSON)):
         return wrong_kind

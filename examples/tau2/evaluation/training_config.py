@@ -35,8 +35,8 @@ def read_training_config(path: Path) -> TrainingConfig:
     """Read a training YAML, and the files that it builds on.
 
     Raises:
-        ValueError: the file is not a config of train.py, or a file that it builds on is missing.
-        OSError: the file cannot be read.
+        ValueError: the file cannot be read, is not a config of train.py, or a file that it builds
+            on is missing.
     """
     config = load_yaml(path)
     if "econfig" not in config:
@@ -58,8 +58,8 @@ def load_yaml(path: Path) -> DictConfig:
     folders that `hydra.searchpath` of `path` names (`file://...`).
 
     Raises:
-        ValueError: the file is not a mapping, or a file that it builds on is missing.
-        OSError: the file cannot be read.
+        ValueError: the file cannot be read, is not a mapping, or a file that it builds on is
+            missing.
     """
     config = _load_mapping(path)
     search_path = OmegaConf.select(config, "hydra.searchpath") or []

@@ -10,7 +10,6 @@ from areal.api.cli_args import parse_cli_args, to_structured_cfg
 from omegaconf import DictConfig, OmegaConf
 
 from examples.tau2.data.files import config_problem, yaml_error
-from examples.tau2.data.tasks_file import explain_error
 from examples.tau2.training.launch import ConfigError
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
@@ -31,7 +30,10 @@ def load_config(argv: list[str], config_class: type[Config]) -> tuple[Config, li
         ConfigError: the file or an override cannot be read, or no config can be made of them.
     """
     path = Path(argv[argv.index("--config") + 1])
-    problem = _file_problem(path)
+    problem = config_problem(path)
+    if problem is None and path.suffix != ".yaml":
+        # AReaL adds .yaml to the name of any other file
+        problem = "its name must end with .yaml"
     if problem:
         raise ConfigError([f"--config {path}: {problem}"])
     try:
@@ -54,16 +56,6 @@ def load_config(argv: list[str], config_class: type[Config]) -> tuple[Config, li
     if isinstance(config, Tau2PPOConfig):
         problems += _align_turn_discounts(given, config)
     return config, problems
-
-
-def _file_problem(path: Path) -> str | None:
-    """Say why the file of a config cannot be read; None if it can."""
-    try:
-        problem = config_problem(path)
-    except OSError as error:
-        return explain_error(error)
-    # AReaL adds .yaml to the name of any other file
-    return problem or (None if path.suffix == ".yaml" else "its name must end with .yaml")
 
 
 def first_line(error: BaseException) -> str:
