@@ -129,7 +129,7 @@ async def _answering_model(settings: EvaluationSettings) -> CallLLM:
             settings, {**arguments, "max_completion_tokens": None, "max_tokens": limit}
         )
     except Exception as error:
-        hint = _argument_hint(error, "llm-args", arguments)
+        hint = _hint(error, "llm-args", arguments, "OPENAI_API_KEY")
         raise ConnectionError(
             f"the model does not answer: {describe_error(error)}{hint}"
         ) from error
@@ -159,7 +159,8 @@ async def _check_user(settings: EvaluationSettings, llm: CallLLM) -> None:
     try:
         await probe_user(llm, environment.user_schemas(settings.domains[0]))
     except Exception as error:
-        hint = _argument_hint(error, "user-llm-args", settings.econfig.user_llm_args or {})
+        arguments = settings.econfig.user_llm_args or {}
+        hint = _hint(error, "user-llm-args", arguments, "TAU2_USER_LLM_API_KEY")
         raise ConnectionError(
             f"the user simulator does not answer: {describe_error(error)}{hint}"
         ) from error
@@ -194,9 +195,11 @@ def _refuses_argument(error: Exception, name: str) -> bool:
     )
 
 
-def _argument_hint(error: Exception, option: str, arguments: dict[str, Any]) -> str:
-    """Say how an argument is changed that the server refuses."""
+def _hint(error: Exception, option: str, arguments: dict[str, Any], variable: str) -> str:
+    """Say how to change the argument, or the key, that a server refuses."""
     hints = []
+    if isinstance(error, openai.APIStatusError) and error.status_code in (401, 403):
+        hints.append(f"{variable} in the environment has the key of a server")
     for name in arguments:
         if _refuses_argument(error, name):
             own_option = f"--{name.replace('_', '-')}, or leave it out with "
