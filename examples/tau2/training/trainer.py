@@ -9,12 +9,14 @@ from typing import Any, cast
 
 from areal.api import Scheduler
 from areal.api.cli_args import InferenceEngineConfig, TrainDatasetConfig, ValidDatasetConfig
+from areal.infra import LocalScheduler
 from areal.utils.data import collate_samples_to_list
 from areal.utils.network import format_hostport
 from areal.utils.stats_logger import StatsLogger
 from datasets import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from examples.tau2.training.areal.hosts import is_on_loopback, start_workers_on_loopback
 from examples.tau2.training.areal.rollouts import continue_group_numbers, is_group_under_way
 from examples.tau2.training.areal.schedulers import failed_worker, wait_for_forked_workers
 from examples.tau2.training.areal.trainers import (
@@ -82,6 +84,8 @@ class EndsWhenStuck(AnyTrainer):
         is_slurm = self.config.scheduler.type == "slurm"
         scheduler = SlurmWorkers(self.config) if is_slurm else super().make_scheduler()
         wait_for_forked_workers(scheduler, START_TIMEOUT)
+        if isinstance(scheduler, LocalScheduler) and is_on_loopback():
+            start_workers_on_loopback(scheduler)
         return scheduler
 
     def make_data_loader(

@@ -33,6 +33,11 @@ The proxy's key stands in the config,     | trainer.Tau2PPOTrainer           | 1
 which is saved; its default is published  |                                  | #1323
 A forked worker has 60 seconds to listen, | schedulers.                      | 1.0.4;
 which a busy machine exceeds              | wait_for_forked_workers          | none found
+Runs of one seed draw the same ports; two | ports.draw_ports_apart, called   | 1.0.4;
+that start at once end, or share servers  | by trainers and engines          | none found
+Without a network a machine has no        | hosts.                           | 1.0.4;
+address, and no run starts                | use_loopback_without_network,    | none found
+                                          | hosts.start_workers_on_loopback  |
 A worker that has ended is noticed by the | schedulers.failed_worker,        | 1.0.4;
 next call only, which may never come      | slurm.lost_job, health, watchdog | none found
 On Slurm, a node without GPUs divides by  | schedulers.PatchedSlurmScheduler | 1.0.4;

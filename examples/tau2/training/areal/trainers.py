@@ -22,6 +22,7 @@ from areal.utils.recover import RecoverHandler, RecoverInfo
 from datasets import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from examples.tau2.training.areal.ports import draw_ports_apart
 from examples.tau2.training.engines import subclass_of
 from examples.tau2.training.engines.rollout import RemoteSGLangEngine, RemotevLLMEngine
 
@@ -53,6 +54,7 @@ class ResumesExactly(AnyTrainer):
         train_dataset: Dataset,
         valid_dataset: Dataset | None,
     ):
+        draw_ports_apart()
         super().__init__(config, train_dataset, valid_dataset)
         recovered: RecoverInfo | None = self.recover_info
         self.first_step = recovered.last_step_info.global_step + 1 if recovered else 0

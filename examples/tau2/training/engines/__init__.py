@@ -1,4 +1,4 @@
-"""AReaL's engines without three of their faults: a module of subclasses for each backend.
+"""AReaL's engines without some of their faults: a module of subclasses for each backend.
 
 A worker imports its engine by path, e.g. `examples.tau2.training.engines.archon.ArchonPPOActor`.
 The backends are modules of their own because not every machine has all of them installed.
@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from areal.api import InferenceEngine, SaveLoadMeta, TrainEngine, WeightUpdateMeta
 from torch.distributed.checkpoint.api import CheckpointException
+
+from examples.tau2.training.areal.ports import draw_ports_apart
 
 Engine = TypeVar("Engine", bound=type)
 
@@ -48,7 +50,16 @@ def checkpoint_errors_reported() -> Generator[None]:
         raise RuntimeError(f"{type(cause).__name__}: {cause}") from error
 
 
-class ReportsCheckpointErrors(TrainEngine):
+class DrawsPortsApart:
+    """An engine whose worker draws no port that another run on the machine has drawn."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        # a worker draws its first port after it has made its engine
+        draw_ports_apart()
+        super().__init__(*args, **kwargs)
+
+
+class ReportsCheckpointErrors(DrawsPortsApart, TrainEngine):
     """A training engine that raises an `Exception` when it cannot read or write a checkpoint."""
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
@@ -82,7 +93,7 @@ class ReloadsMasterWeights(ReportsCheckpointErrors):
             optimizer.reload_model_params()
 
 
-class PlaysEveryGroup(InferenceEngine):
+class PlaysEveryGroup(DrawsPortsApart, InferenceEngine):
     """A rollout engine that plays every group it is sent.
 
     The rollout controller counts the groups under way, and sends them to its workers in turn.
