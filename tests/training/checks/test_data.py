@@ -76,6 +76,14 @@ def test_tasks_are_counted_by_domain(airline, tmp_path):
     assert count_tasks(config, config.train_dataset) == {"airline": 2, "retail": 1, "mock": 1}
 
 
+def test_a_file_of_another_kind_is_named_with_its_option(airline, tmp_path):
+    path = write(tmp_path, [b'{"messages": [], "answer": {}}'] * 300, "turns.jsonl")
+    assert list(check_data(airline(f"train_dataset.path={path}"))) == [
+        f"train_dataset.path={path!r}: this is a file of turns; "
+        "a tasks file, JSONL with a task per line or a JSON array of tasks, is wanted"
+    ]
+
+
 def test_each_bad_row_is_named_with_its_line(airline, tmp_path):
     rows = [b"{", mock_entry("user_1", "Lunch"), mock_entry("user_1", "Lunch", db_path="../x.json")]
     path = write(tmp_path, rows)

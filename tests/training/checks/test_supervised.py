@@ -12,6 +12,7 @@ from examples.tau2.training.checks.supervised import (
     load_supervised_data,
 )
 from examples.tau2.utils import Tau2SFTConfig
+from tests.own_tasks import mock_entry, write
 
 
 def supervised(*overrides: str) -> Tau2SFTConfig:
@@ -77,7 +78,7 @@ def test_data_are_loaded_with_all_their_problems(tmp_path):
     train_tokenizer([""], vocab_size=300, min_frequency=2).save_pretrained(tmp_path / "model")
     turns, bad = tmp_path / "turns.jsonl", tmp_path / "bad.jsonl"
     expert.main([str(turns), "--domain", "mock", "--split", "base", "--solo-mode"])
-    bad.write_text("{\n\n[]\n")
+    bad.write_text(turns.read_text() + "{\n\n[]\n")
     model = [f"tokenizer_path={tmp_path}/model", "actor.mb_spec.max_tokens_per_mb=8192"]
     data, problems = load_supervised_data(supervised(*model, f"train_dataset.path={turns}"))
     assert len(data.train) == 10 and data.valid is None and problems == []
@@ -85,13 +86,24 @@ def test_data_are_loaded_with_all_their_problems(tmp_path):
     both_bad = [f"train_dataset.path={bad}", f"valid_dataset={{path: {tmp_path}/no, type: sft}}"]
     _, problems = load_supervised_data(supervised(*model, *both_bad))
     assert [problem.split(": ")[0] for problem in problems] == [
-        f"{bad}, line 1",
-        f"{bad}, line 3",
+        f"{bad}, line 11",
+        f"{bad}, line 13",
         f"valid_dataset.path={tmp_path}/no cannot be read",
     ]
     assert load_supervised_data(supervised(*model, "train_dataset.path=/path/to/turns"))[1] == []
 
 
-def test_a_tokenizer_that_is_not_there():
-    _, (problem,) = load_supervised_data(supervised("tokenizer_path=./nowhere"))
-    assert problem.startswith("tokenizer_path=./nowhere: ")
+def test_a_file_of_another_kind_is_named_with_its_option(tokenizer_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, [mock_entry("ann", "Lunch")])
+    options = [f"tokenizer_path={tokenizer_folder}", "train_dataset.path='~/tasks.jsonl'"]
+    assert load_supervised_data(supervised(*options))[1] == [
+        "train_dataset.path=~/tasks.jsonl: this is a tasks file; "
+        "a file of turns, JSONL with a turn per line, is wanted"
+    ]
+
+
+def test_without_a_tokenizer_there_are_no_data(tmp_path):
+    data, (problem,) = load_supervised_data(supervised(f"tokenizer_path={tmp_path}"))
+    assert problem.startswith(f"tokenizer_path={tmp_path}: its tokenizer cannot be loaded (")
+    assert data.train == []
