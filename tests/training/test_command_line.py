@@ -92,6 +92,7 @@ def test_the_config_and_the_overrides_are_read_in_any_order(argv):
         (["--seed", "1"], "--seed is no option; an override has no dashes: seed=1"),
         (["--chek"], "--chek is no option; did you mean --check?"),
         (["--check=true"], "--check=true is no option; did you mean --check?"),
+        (["\N{EM DASH}check"], "\N{EM DASH}check is no option; did you mean --check?"),
         (["-config", "y.yaml"], "-config is no option; did you mean --config?"),
         (["actor.path", "=", "x"], "actor.path = x: an override is option=value, without spaces"),
         (["actor.path", "=x"], "actor.path =x: an override is option=value, without spaces"),
@@ -114,6 +115,17 @@ def test_each_mistake_is_one_problem(argv, problem):
 def test_a_config_is_needed(argv):
     (problem,) = read_command_line(argv)[1]
     assert problem.startswith("--config: it is missing; name one YAML")
+
+
+def test_all_mistakes_are_told():
+    argv = ["--config=x.yaml", "--seed=1", "--chek", "actor.path", "=", "y", "trial_name=t"]
+    arguments, problems = read_command_line(argv)
+    assert arguments == ["--config", "x.yaml", "++trial_name=t"]
+    assert [problem.split(":")[0] for problem in problems] == [
+        "--seed is no option; an override has no dashes",
+        "--chek is no option; did you mean --check?",
+        "actor.path = y",
+    ]
 
 
 def test_blanks_around_the_equals_sign_are_allowed_within_quotes():

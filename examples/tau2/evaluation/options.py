@@ -2,9 +2,9 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
+from examples.tau2.data.files import expanded_path
 from examples.tau2.episode import environment
 
 
@@ -19,7 +19,7 @@ def options_parser() -> argparse.ArgumentParser:
 
     # the tasks
     config_help = "a training YAML: its econfig and eval_gconfig, except for the options given"
-    add("--config", type=Path, help=config_help)
+    add("--config", type=expanded_path, help=config_help)
     add("--domain", help=f"{domains} (default: telecom)")
     split_help = "splits of the domain's tasks (default: test, or none with files)"
     add("--split", nargs="+", default=[], help=split_help)
@@ -58,7 +58,7 @@ def options_parser() -> argparse.ArgumentParser:
     attempts_help = "tries of an episode that fails, but not by the model (default: 3)"
     add("--attempts", type=int, default=3, help=attempts_help)
     output_help = "folder (default: evaluations/<domain>-<model>-<hash of the settings>)"
-    add("--output", type=Path, help=output_help)
+    add("--output", type=expanded_path, help=output_help)
     return parser
 
 

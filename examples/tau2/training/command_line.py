@@ -11,6 +11,8 @@ from hydra.errors import HydraException
 from examples.tau2.data.files import expanded_path
 
 OPTIONS = ("--config", "--check", "--help")
+# texts copied from web pages may have the long ones
+DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}")
 
 
 def read_command_line(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -26,14 +28,15 @@ def read_command_line(argv: list[str]) -> tuple[list[str], list[str]]:
     while arguments:
         argument = arguments.popleft()
         name, equals, value = argument.partition("=")
-        if argument.startswith("-"):
-            # the value of an option may be the next argument
-            if not equals and arguments and (name == "--config" or _is_word(arguments[0])):
+        if name == "--config":
+            configs.append(value if equals or not arguments else arguments.popleft())
+        elif argument.startswith(DASHES):
+            similar = get_close_matches(name, OPTIONS, n=1)
+            # the next argument may be the value of an option that does not exist
+            takes_value = not equals and similar in ([], ["--config"])
+            if takes_value and arguments and _is_word(arguments[0]):
                 value = arguments.popleft()
-            if name == "--config":
-                configs.append(value)
-            else:
-                problems.append(_unknown_option(argument, value))
+            problems.append(_unknown_option(argument, value, similar))
         elif _is_word(argument):
             words.append(argument)
         else:
@@ -93,7 +96,9 @@ def _override_problems(argument: str, override: str) -> list[str]:
 def _is_word(argument: str) -> bool:
     """Whether an argument is neither an option nor an override; `~option` deletes an option."""
     deletes = argument.startswith("~") and not argument.endswith(".yaml")
-    return argument.startswith("=") or not (argument.startswith("-") or "=" in argument or deletes)
+    return argument.startswith("=") or not (
+        argument.startswith(DASHES) or "=" in argument or deletes
+    )
 
 
 def _config_problems(paths: list[str]) -> list[str]:
@@ -103,12 +108,11 @@ def _config_problems(paths: list[str]) -> list[str]:
     return [f"--config: {given}; name one YAML, such as --config examples/tau2/config_cpu.yaml"]
 
 
-def _unknown_option(argument: str, value: str) -> str:
-    name = argument.partition("=")[0]
-    similar = get_close_matches(name, OPTIONS)
+def _unknown_option(argument: str, value: str, similar: list[str]) -> str:
     if similar:
         return f"{argument} is no option; did you mean {similar[0]}?"
-    override = f"{name.lstrip('-')}={value or '...'}"
+    name = argument.partition("=")[0]
+    override = f"{name.lstrip(''.join(DASHES))}={value or '...'}"
     return f"{name} is no option; an override has no dashes: {override}"
 
 
