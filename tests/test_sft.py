@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from examples.tau2 import expert
-from examples.tau2.cpu.tokenizer import train_tokenizer
+from examples.tau2.cpu.tokenizer import train_tokenizer, untrained_tokenizer
 from examples.tau2.sft import prepare
 from examples.tau2.training.launch import ConfigError, PreparedRun
+from tests.templates import TAKE_OBJECTS
 
 CPU = "examples/tau2/config_sft_cpu.yaml"
 
@@ -59,7 +60,7 @@ def test_a_good_config_is_summed_up_and_writes_nothing(prepare_cpu, model_folder
 
 def test_all_problems_are_told_at_once(prepare_cpu, model_folder, tmp_path):
     bad = tmp_path / "bad.jsonl"
-    bad.write_text("{\n\n[]\n")
+    bad.write_text('{"messages": 1, "answer": 1}\n\n{\n')
     expected = {
         "train_dataset.batch_size=16": (
             "has 10 turns of solved dialogs, fewer than a batch (train_dataset.batch_size=16)"
@@ -73,12 +74,12 @@ def test_all_problems_are_told_at_once(prepare_cpu, model_folder, tmp_path):
         "cluster.fileroot=/proc/x": "cluster.fileroot=/proc/x cannot be written",
         "nonsense=1": "nonsense",
         "actor.path=./nowhere": "actor.path=./nowhere is no folder",
-        f"valid_dataset={{path: {bad}, type: sft}}": f"{bad}, line 1: no JSON",
+        f"valid_dataset={{path: {bad}, type: sft}}": f"{bad}, line 1: messages is no list",
     }
     with pytest.raises(ConfigError) as error:
         prepare_cpu(*expected, f"tokenizer_path={model_folder}")
     problems = error.value.problems
-    for text in (*expected.values(), f"{bad}, line 3: messages is no list"):
+    for text in (*expected.values(), f"{bad}, line 3: no JSON"):
         assert any(text in problem for problem in problems), (text, problems)
     # one more for line 3, and one for the folder of name_resolve, which is below fileroot
     assert len(problems) == len(expected) + 2
@@ -103,6 +104,33 @@ def test_a_run_that_would_not_save_its_last_step_is_refused(prepare_cpu):
 def test_files_that_are_not_there_are_named(prepare_cpu, override, expected):
     with pytest.raises(ConfigError, match=expected):
         prepare_cpu(override)
+
+
+def test_a_template_that_takes_arguments_as_objects_is_trained_on(prepare_cpu, tmp_path):
+    option = model_with(TAKE_OBJECTS["Qwen3.5"], tmp_path)
+    turns = tmp_path / "with_user.jsonl"
+    expert.main([str(turns), "--domain", "mock", "--split", "base"])
+    prepared = prepare_cpu(option, f"train_dataset.path={turns}", "train_dataset.batch_size=2")
+    assert f"{turns}: 15 turns" in prepared.summary
+
+
+def test_what_a_template_refuses_is_told_with_its_lines_and_words(prepare_cpu, turns, tmp_path):
+    """The turns are of solo mode, where no user speaks."""
+    with pytest.raises(ConfigError) as error:
+        prepare_cpu(model_with(TAKE_OBJECTS["Qwen3.5"], tmp_path))
+    assert error.value.problems == [
+        f"{turns}, line 1-10: the chat template refuses the conversation (TemplateError: No user "
+        "query found in messages.); take another model (actor.path), or put another "
+        "chat_template.jinja into its folder"
+    ]
+
+
+def model_with(template: str, folder: Path) -> str:
+    """Write a model folder with this chat template, and return the option that names it."""
+    tokenizer = untrained_tokenizer()
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder / "model")
+    return f"actor.path={folder}/model"
 
 
 def test_the_config_for_gpus_needs_only_the_data_and_the_storage(model_folder, tmp_path):

@@ -5,14 +5,17 @@ import json
 from pathlib import Path
 
 import pytest
+from areal.experimental.openai import client
 
 from examples.tau2 import expert
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.cpu.tokenizer import train_tokenizer
 from examples.tau2.episode import environment
+from examples.tau2.training.areal.proxies import render_tool_calls
 from examples.tau2.training.samples import load_samples
 from tests.areal_proxy import Proxy, tool_call
 from tests.scripted import LLMServer, in_turn, say
+from tests.templates import TAKE_OBJECTS
 
 ROOT = Path(__file__).parents[2]
 CREATE = tool_call("create_task", '{"user_id": "user_1", "title": "Important Meeting"}')
@@ -28,13 +31,13 @@ def tokenizer():
 
 
 def rollout(
-    tokenizer, folder: Path, econfig: dict, answers: list[str], task_id: str
+    tokenizer, folder: Path, econfig: dict, answers: list[str], task_id: str, **agent_config: str
 ) -> list[tuple[list, list]]:
     """Play an episode; return (input_ids, loss_mask) of each turn as AReaL trains on it.
 
     The trajectory goes to the folder.
     """
-    with Proxy(in_turn(*answers), tokenizer=tokenizer) as proxy:
+    with Proxy(in_turn(*answers), tokenizer=tokenizer, **agent_config) as proxy:
         agent = Tau2AgentWorkflow(econfig, {"max_completion_tokens": 500}, output_dir=str(folder))
         interactions = asyncio.run(
             proxy.workflow(agent).arun_episode(None, {"task_id": task_id})
@@ -75,6 +78,35 @@ def test_samples_are_what_areal_makes_of_the_same_episode(tokenizer, tmp_path, n
     assert [
         (sample["input_ids"].tolist(), sample["loss_mask"].tolist()) for sample in samples
     ] == trained_on
+
+
+def test_samples_by_a_template_that_takes_objects(tokenizer, tmp_path, monkeypatch):
+    """Qwen3-Coder's model writes arguments in tags; a proxy of our engines renders them again."""
+    monkeypatch.setattr(client, "apply_chat_template", client.apply_chat_template)
+    render_tool_calls()
+    monkeypatch.setattr(tokenizer, "chat_template", TAKE_OBJECTS["Qwen3-Coder"])
+    create = "<tool_call>\n<function=create_task>\n" + "".join(
+        f"<parameter={name}>\n{value}\n</parameter>\n"
+        for name, value in (("user_id", "user_1"), ("title", "Important Meeting"))
+    )
+    answers = [
+        f"{create}</function>\n</tool_call>",
+        "<tool_call>\n<function=done>\n</function>\n</tool_call>",
+    ]
+    trained_on = rollout(
+        tokenizer,
+        tmp_path / "generated",
+        SOLO,
+        answers,
+        "create_task_1",
+        tool_call_parser="qwen3_coder",
+    )
+    assert expert.main([f"{tmp_path}/turns.jsonl", "--trajectories", f"{tmp_path}/generated"]) == 0
+    samples = load_samples(tmp_path / "turns.jsonl", tokenizer)
+    assert [
+        (sample["input_ids"].tolist(), sample["loss_mask"].tolist()) for sample in samples
+    ] == trained_on
+    assert len(trained_on) == 2
 
 
 def test_prompts_are_those_of_areals_proxy_for_every_row_of_the_public_format(tokenizer, tmp_path):
@@ -149,6 +181,7 @@ def test_a_template_without_ends_of_turns_is_refused(tmp_path):
     expert.main([f"{tmp_path}/turns.jsonl", "--domain", "mock", "--split", "base", "--solo-mode"])
     with pytest.raises(
         ValueError,
-        match="line 1-10: the chat template does not render the answer as a continuation",
+        match="line 1-10: the chat template does not render the answer as a continuation of the "
+        "prompt; take another model",
     ):
         load_samples(tmp_path / "turns.jsonl", tokenizer)

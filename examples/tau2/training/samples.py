@@ -6,11 +6,15 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from examples.tau2.data.rendering import render_turn
+from examples.tau2.data.rendering import TemplateRefusal, render_turn
 from examples.tau2.data.turns import Turn, read_turns
 
 # `input_ids`, int64, and `loss_mask`, bool, true for the answer: [tokens of prompt and answer]
 Sample = dict[str, torch.Tensor]
+# what to do if the chat template does not render what a run needs
+OTHER_TEMPLATE = (
+    "take another model (actor.path), or put another chat_template.jinja into its folder"
+)
 
 
 @dataclass
@@ -30,7 +34,10 @@ def load_samples(path: Path, tokenizer: PreTrainedTokenizerFast) -> list[Sample]
     """
 
     def make_sample(turn: Turn) -> Sample:
-        prompt, answer = render_turn(tokenizer, turn.messages, turn.tools, turn.answer)
+        try:
+            prompt, answer = render_turn(tokenizer, turn.messages, turn.tools, turn.answer)
+        except TemplateRefusal as error:
+            raise ValueError(f"{error}; {OTHER_TEMPLATE}") from error
         mask = torch.arange(len(prompt) + len(answer)) >= len(prompt)
         return {"input_ids": torch.tensor([*prompt, *answer]), "loss_mask": mask}
 

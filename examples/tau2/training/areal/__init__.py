@@ -40,6 +40,9 @@ address, and no run starts                | use_loopback_without_network,    | n
                                           | hosts.start_workers_on_loopback  |
 A worker that has ended is noticed by the | schedulers.failed_worker,        | 1.0.4;
 next call only, which may never come      | slurm.lost_job, health, watchdog | none found
+The proxy gives chat templates arguments  | engines.RendersToolCalls,        | 1.0.4;
+of tool calls as texts; those that take   | proxies.render_tool_calls        | none found
+objects fail, or escape the text          |                                  |
 On Slurm, a node without GPUs divides by  | schedulers.PatchedSlurmScheduler | 1.0.4;
 zero                                      |                                  | none found
 On Slurm without a container, a worker's  | schedulers.PatchedSlurmScheduler | 1.0.4; see also

@@ -2,7 +2,8 @@
 
 A problem is one sentence that names the option and says what to do. The modules of this package:
 `loading` makes a config of a command line. `summary` writes the table of `--check`. Each other
-module checks one topic and yields its problems; `probes` yields those that only a try can show.
+module checks one topic and yields its problems; `probes` and `template` yield those that only a
+try can show.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,11 +24,14 @@ from examples.tau2.training.checks.rollout import check_rollout
 from examples.tau2.training.checks.sampling import check_sampling
 from examples.tau2.training.checks.scheduler import check_scheduler
 from examples.tau2.training.checks.storage import check_storage
+from examples.tau2.training.checks.template import probe_template
 from examples.tau2.training.checks.token_limits import check_token_limits
 from examples.tau2.training.checks.user_simulator import check_user_simulator
+from examples.tau2.training.checks.variables import check_variables
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
 CHECKS: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
+    check_variables,
     check_data,
     check_ranges,
     check_sampling,
@@ -43,12 +47,14 @@ CHECKS: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
 )
 PROBES: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
     probe_output_folders,
+    probe_template,
     probe_reward_function,
     probe_wandb_login,
     probe_user_llm,
 )
 
 SUPERVISED_CHECKS: tuple[Callable[[Tau2SFTConfig], Iterator[str]], ...] = (
+    check_variables,
     check_ranges,
     check_scheduler,
     check_allocation,

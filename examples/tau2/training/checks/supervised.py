@@ -1,25 +1,22 @@
 """Checks the data of a fine-tuning run, and that the run saves what it learns from them."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from areal.utils.hf_utils import load_hf_tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from examples.tau2.data.files import WrongFile, expanded_path
 from examples.tau2.training.checks.data import DatasetConfig
-from examples.tau2.training.checks.loading import first_line
 from examples.tau2.training.checks.placeholders import is_placeholder
+from examples.tau2.training.checks.template import load_tokenizer
 from examples.tau2.training.samples import Sample, SupervisedData, load_samples
 from examples.tau2.utils import Tau2SFTConfig
 
 
 def load_supervised_data(config: Tau2SFTConfig) -> tuple[SupervisedData, list[str]]:
     """Load the data sets of a run, and return them with the problems of their turns."""
-    try:
-        tokenizer = load_hf_tokenizer(config.tokenizer_path)
-    except (OSError, ValueError) as error:
-        problem = f"tokenizer_path={config.tokenizer_path}: {first_line(error)}"
-        return SupervisedData([], None), [problem]
+    tokenizer, problems = load_tokenizer(config)
+    if tokenizer is None:
+        return SupervisedData([], None), problems
     limit = config.actor.mb_spec.max_tokens_per_mb
     train, problems = _load_dataset("train_dataset", config.train_dataset, tokenizer, limit)
     if config.valid_dataset is None:
@@ -69,7 +66,9 @@ def _load_dataset(
 ) -> tuple[list[Sample], list[str]]:
     """Load one data set, and return its samples with the problems of its turns."""
     try:
-        samples = load_samples(Path(dataset.path), tokenizer)
+        samples = load_samples(expanded_path(dataset.path), tokenizer)
+    except WrongFile as error:
+        return [], [f"{option}.path={dataset.path}: {error}"]
     except ValueError as error:
         return [], [f"{dataset.path}, {line}" for line in str(error).splitlines()]
     except OSError as error:

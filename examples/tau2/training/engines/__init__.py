@@ -93,6 +93,20 @@ class ReloadsMasterWeights(ReportsCheckpointErrors):
             optimizer.reload_model_params()
 
 
+class RendersToolCalls(InferenceEngine):
+    """A rollout engine whose proxy renders tool calls for any chat template.
+
+    AReaL starts each proxy with an engine of its own, and makes the proxy's client afterwards.
+    """
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        # the workers of training engines import this module, and need no proxy
+        from examples.tau2.training.areal.proxies import render_tool_calls
+
+        render_tool_calls()
+        super().initialize(*args, **kwargs)
+
+
 class PlaysEveryGroup(DrawsPortsApart, InferenceEngine):
     """A rollout engine that plays every group it is sent.
 

@@ -1,14 +1,30 @@
 """AReaL's rollout engines as this project uses them."""
 
+from typing import Any
+
+from areal.api import InferenceEngine
+from areal.api.io_struct import LocalInfServerInfo
 from areal.engine.sglang_remote import RemoteSGLangEngine as ArealRemoteSGLangEngine
 from areal.engine.vllm_remote import RemotevLLMEngine as ArealRemotevLLMEngine
 
-from examples.tau2.training.engines import PlaysEveryGroup
+from examples.tau2.training.areal.servers import launch_server
+from examples.tau2.training.engines import PlaysEveryGroup, RendersToolCalls
 
 
-class RemoteSGLangEngine(PlaysEveryGroup, ArealRemoteSGLangEngine):
+class WatchesItsServerStart(InferenceEngine):
+    """A rollout engine that notices if its server ends instead of starting."""
+
+    def launch_server(self, server_args: dict[str, Any]) -> LocalInfServerInfo:
+        return launch_server(self._engine, server_args)
+
+
+class RemoteSGLangEngine(
+    WatchesItsServerStart, RendersToolCalls, PlaysEveryGroup, ArealRemoteSGLangEngine
+):
     """AReaL's engine of a worker that rolls out with SGLang."""
 
 
-class RemotevLLMEngine(PlaysEveryGroup, ArealRemotevLLMEngine):
+class RemotevLLMEngine(
+    WatchesItsServerStart, RendersToolCalls, PlaysEveryGroup, ArealRemotevLLMEngine
+):
     """AReaL's engine of a worker that rolls out with vLLM."""
