@@ -4,7 +4,7 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import aiohttp
@@ -48,6 +48,14 @@ def proxy_of(url: str, environ: Mapping[str, str] = os.environ) -> str | None:
             remark = " (SOCKS, which is not supported)" if "socks" in proxy.scheme else ""
             return f"{name}={proxy.copy_with(username=None, password=None)}{remark}"
     return None
+
+
+def exempt_from_proxies(hosts: Iterable[str]) -> None:
+    """Have requests to these hosts go to no proxy, here and in processes that this one starts."""
+    if any(_spelling(f"{scheme}_proxy", os.environ) for scheme in ("http", "https", "all")):
+        entries = ",".join(dict.fromkeys([*_no_proxy(os.environ), *hosts]))
+        # clients that find both read the first
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = entries
 
 
 def connection_problem(error: BaseException) -> str | None:

@@ -1,6 +1,9 @@
 """Problems of the domain, of data sets and of TAU2_DATA_DIR."""
 
+import shutil
+
 import pytest
+import tau2.utils
 
 from examples.tau2.training.checks.data import check_data, count_tasks
 from tests.own_tasks import mock_entry, public_set, write
@@ -60,7 +63,8 @@ def test_a_data_folder_of_the_workers_without_data(airline, tmp_path):
 
 def test_a_data_folder_without_a_domain_of_the_rows(airline, tmp_path):
     folder = tmp_path / "data"
-    (folder / "tau2/domains/airline").mkdir(parents=True)
+    for part in ("tau2/domains/airline", "tau2/user_simulator"):
+        shutil.copytree(tau2.utils.DATA_DIR / part, folder / part)
     override = f"actor.scheduling_spec[0].env_vars.TAU2_DATA_DIR={folder}"
     assert list(check_data(airline(override))) == []
     problems = check_data(airline(override, f"train_dataset.path={public_set(tmp_path)}"))
@@ -68,6 +72,15 @@ def test_a_data_folder_without_a_domain_of_the_rows(airline, tmp_path):
         f"TAU2_DATA_DIR={folder} has no tau2/domains/mock",
         f"TAU2_DATA_DIR={folder} has no tau2/domains/retail",
     ]
+
+
+def test_workers_have_the_data_of_the_command(airline, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(tau2.utils.DATA_DIR, folder)
+    (folder / "tau2/domains/airline/policy.md").write_text("Be brief.")
+    override = f"actor.scheduling_spec[0].env_vars.TAU2_DATA_DIR={folder}"
+    (problem,) = check_data(airline(override))
+    assert problem.startswith(f"TAU2_DATA_DIR={folder} has another airline than this command reads")
 
 
 def test_tasks_are_counted_by_domain(airline, tmp_path):

