@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -34,10 +35,7 @@ def data_problem(domain: str | None = None, folder: str | None = None) -> str | 
     """
     named = folder or os.environ.get("TAU2_DATA_DIR")
     root = Path(os.path.expanduser(named)) if named else _root_in_use()
-    wanted = [root / "tau2/domains" / (domain or "")]
-    if domain:
-        wanted += _in_folder(str(root), domain)
-    for path in wanted:
+    for path in _wanted(root, domain):
         if not os.path.exists(path):
             lack = f"has no {path.relative_to(root)}"
             if named:
@@ -68,6 +66,12 @@ def tau2_version() -> str:
         except PackageNotFoundError:
             continue
     return "tau2"
+
+
+def _wanted(root: Path, domain: str | None) -> Iterator[Path]:
+    yield root / "tau2/domains" / (domain or "")
+    if domain:
+        yield from _in_folder(str(root), domain)
 
 
 def _root_in_use() -> Path:

@@ -5,6 +5,7 @@ launched.
 """
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,8 +105,13 @@ def start_run(argv: list[str], config_class: type[Config]) -> tuple[Config, Path
     AReaL leaves a copy of the config in that folder.
     """
     from areal.api.cli_args import load_expr_config
+    from areal.utils.network import gethostip
     from areal.utils.stats_logger import StatsLogger
 
+    from examples.tau2.episode.network import exempt_from_proxies
+    from examples.tau2.training.areal.hosts import use_loopback_without_network
+
+    use_loopback_without_network()
     # AReaL would write this key into the copy
     swanlab_key = os.environ.pop("SWANLAB_API_KEY", None)
     config, _ = load_expr_config(argv, config_class)
@@ -114,6 +120,8 @@ def start_run(argv: list[str], config_class: type[Config]) -> tuple[Config, Path
     # AReaL has wandb log in before it tells wandb the mode
     if config.stats_logger.wandb.mode != "disabled":
         os.environ["WANDB_MODE"] = config.stats_logger.wandb.mode
+    # AReaL's processes would send each other's requests to the site's proxy
+    exempt_from_proxies(["localhost", "127.0.0.1", "::1", socket.gethostname(), gethostip()])
     # AReaL expects this folder
     Path(config.cluster.name_resolve.nfs_record_root).mkdir(parents=True, exist_ok=True)
     return config, Path(StatsLogger.get_log_path(config.stats_logger))

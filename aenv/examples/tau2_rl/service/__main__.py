@@ -8,10 +8,13 @@ another `--host`, e.g. 127.0.0.2. When the service ends, in any way, its instanc
 """
 
 import argparse
+import os
 import sys
 
 from aenv.examples.tau2_rl.service.scheduler import MAX_INSTANCES
 from aenv.examples.tau2_rl.service.server import run_service
+from examples.tau2.episode.tau2_data import data_problem
+from examples.tau2.episode.variables import variable_problems
 
 
 def main(argv: list[str]) -> int:
@@ -34,6 +37,11 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.max_instances < 1:
         parser.error("--max_instances must be at least 1")
+    problems = list(variable_problems())
+    if os.environ.get("TAU2_DATA_DIR"):
+        problems += filter(None, [data_problem()])
+    if problems:
+        parser.error("\n".join(problems))
     return run_service(options.host, options.max_instances, print_address)
 
 

@@ -27,6 +27,8 @@ quiet_tau2()
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import VARIABLES
+from examples.tau2.episode.keys import strip_keys
+from examples.tau2.episode.tau2_data import data_problem
 from examples.tau2.training.supervisor import PR_SET_PDEATHSIG, prctl
 
 logging.getLogger("aenv").setLevel(logging.WARNING)
@@ -86,6 +88,7 @@ def _set_variables(variables: dict[str, str]) -> None:
     for name in (*VARIABLES.values(), "TAU2_TASK_ID", "TAU2_USER_LLM_API_KEY"):
         os.environ.pop(name, None)
     os.environ.update(variables)
+    strip_keys()
 
 
 def _uvicorn_config(app: Any, socket: str) -> uvicorn.Config:
@@ -95,6 +98,9 @@ def _uvicorn_config(app: Any, socket: str) -> uvicorn.Config:
 def _read_in_advance() -> None:
     """Do here, once, what every instance would otherwise do for itself."""
     for domain in environment.DOMAINS:
+        if data_problem(domain):
+            # an instance that plays the domain says so
+            continue
         _prepare_domain(domain, solo_mode=False)
         if domain in environment.SOLO_DOMAINS:
             _prepare_domain(domain, solo_mode=True)

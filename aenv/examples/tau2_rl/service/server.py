@@ -17,6 +17,7 @@ from aiohttp import web
 from aenv.examples.tau2_rl.service import CONTROL_PORT, DATA_PORT, ROOT
 from aenv.examples.tau2_rl.service.gateway import Gateway
 from aenv.examples.tau2_rl.service.scheduler import MAX_INSTANCES, Scheduler
+from examples.tau2.episode.network import exempt_from_proxies
 from examples.tau2.training.supervisor import PR_SET_PDEATHSIG, prctl
 
 
@@ -52,7 +53,9 @@ def ensure_service() -> Iterator[None]:
         yield
         return
     print("AENV_SYSTEM_URL is not set: starting a service here ...", file=sys.stderr)
-    with running_service(random_host()) as url:
+    host = random_host()
+    exempt_from_proxies([host])
+    with running_service(host) as url:
         os.environ["AENV_SYSTEM_URL"] = url
         yield
 

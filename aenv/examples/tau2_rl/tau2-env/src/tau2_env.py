@@ -25,6 +25,7 @@ from examples.tau2.episode import environment
 from examples.tau2.episode.completions import assistant_entry, chat_completion
 from examples.tau2.episode.config import VARIABLES, Tau2EnvConfig
 from examples.tau2.episode.trajectory import Tau2RunInfo
+from examples.tau2.episode.variables import check_variables
 
 
 def read_settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
@@ -207,6 +208,7 @@ class Tau2Tool(Tool):
 
 
 try:
+    check_variables()
     episode = Episode(*read_settings(os.environ))
 except ValueError as error:
     raise SystemExit(f"tau2-env: {error}") from None
