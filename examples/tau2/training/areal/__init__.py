@@ -35,6 +35,8 @@ A forked worker has 60 seconds to listen, | schedulers.                      | 1
 which a busy machine exceeds              | wait_for_forked_workers          | none found
 Runs of one seed draw the same ports; two | ports.draw_ports_apart, called   | 1.0.4;
 that start at once end, or share servers  | by trainers and engines          | none found
+An inference server that has ended while  | servers.launch_server, called by | 1.0.4;
+it starts is waited for, an hour perhaps  | engines.rollout                  | none found
 Without a network a machine has no        | hosts.                           | 1.0.4;
 address, and no run starts                | use_loopback_without_network,    | none found
                                           | hosts.start_workers_on_loopback  |

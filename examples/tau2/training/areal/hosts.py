@@ -34,8 +34,10 @@ def start_workers_on_loopback(scheduler: LocalScheduler) -> None:
     """Have the scheduler start workers that call `use_loopback_without_network` first."""
     specs_of, fork = scheduler._prepare_worker_specs, scheduler.fork_workers
 
-    def worker_specs(*args) -> list[SchedulingSpec]:
-        specs = specs_of(*args)
+    def worker_specs(
+        role: str, num_workers: int, schedulings: list[SchedulingSpec] | None
+    ) -> list[SchedulingSpec]:
+        specs = specs_of(role, num_workers, schedulings)
         return [replace(spec, cmd=(spec.cmd or "").replace(RPC_SERVER, WORKER)) for spec in specs]
 
     def fork_workers(role: str, target_role: str, command: str | None = None) -> list[str]:

@@ -20,6 +20,7 @@ def draw_ports_apart() -> None:
     another run can draw the same port. It even does so for certain if it starts at the same time,
     because AReaL seeds the random numbers with the seed of the config.
     """
+    # pyrefly: ignore[bad-assignment]  # AReaL uses randint only
     network.random = random.SystemRandom()
     network.is_port_free = reserve
 
