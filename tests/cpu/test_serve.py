@@ -34,6 +34,15 @@ def base_url():
         server.wait()
 
 
+def test_a_port_that_is_taken_is_named(base_url):
+    folder, port = str(ROOT / ".cache/tiny-qwen3"), base_url.split(":")[2].removesuffix("/v1")
+    command = [sys.executable, "examples/tau2/cpu/serve.py", folder, "--port", port]
+    server = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert server.returncode == 1
+    last = server.stderr.splitlines()[-1]
+    assert port in last and last.endswith("address already in use: choose another --port")
+
+
 def listening_ports(pid: int) -> list[int]:
     connections = psutil.Process(pid).net_connections("inet")
     return [c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN]

@@ -13,7 +13,6 @@ The tables and curves at the end come from the files that these commands wrote.
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -28,8 +27,8 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import httpx
 import numpy as np
+import psutil
 import torch
 from matplotlib import pyplot
 from transformers import Qwen3ForCausalLM
@@ -222,29 +221,27 @@ def running_server(model: Path) -> Generator[str]:
     Raises:
         RuntimeError: the server ended; it has printed why.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     script = "examples/tau2/cpu/serve.py"
-    server = subprocess.Popen([sys.executable, script, model, "--port", str(port)], cwd=ROOT)
-    base_url = f"http://127.0.0.1:{port}/v1"
+    server = subprocess.Popen([sys.executable, script, model, "--port", "0"], cwd=ROOT)
     try:
-        while not _answers(base_url):
-            if server.poll() is not None:
-                raise RuntimeError(f"serve.py {model} ended with status {server.returncode}")
+        while not (ports := _listening_ports(server)):
             time.sleep(0.5)
-        yield base_url
+        yield f"http://127.0.0.1:{ports[0]}/v1"
     finally:
         server.terminate()
         server.wait()
 
 
-def _answers(base_url: str) -> bool:
-    try:
-        httpx.get(f"{base_url}/models")
-    except httpx.TransportError:
-        return False
-    return True
+def _listening_ports(server: subprocess.Popen) -> list[int]:
+    """Return the ports on which the process of serve.py listens.
+
+    Raises:
+        RuntimeError: the process has ended.
+    """
+    if server.poll() is not None:
+        raise RuntimeError(f"serve.py ended with status {server.returncode}")
+    connections = psutil.Process(server.pid).net_connections("inet")
+    return [found.laddr.port for found in connections if found.status == psutil.CONN_LISTEN]
 
 
 def pass_rate_table(runs: list[SeedRun]) -> Iterator[str]:

@@ -161,11 +161,16 @@ def make_server(policy: Policy) -> web.Application:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path)
-    parser.add_argument("--port", type=int, default=30000, help="of 127.0.0.1 (default: 30000)")
+    parser.add_argument(
+        "--port", type=int, default=30000, help="of 127.0.0.1, 0: any (default: 30000)"
+    )
     options = parser.parse_args()
     model = Qwen3ForCausalLM.from_pretrained(options.model, dtype="float32").eval()
     policy = Policy(model, PreTrainedTokenizerFast.from_pretrained(options.model))
-    web.run_app(make_server(policy), host="127.0.0.1", port=options.port)
+    try:
+        web.run_app(make_server(policy), host="127.0.0.1", port=options.port)
+    except OSError as error:
+        sys.exit(f"{error.strerror}: choose another --port")
 
 
 if __name__ == "__main__":
