@@ -10,6 +10,7 @@ import aenv
 from aenv.examples.tau2_rl import workflow
 from aenv.examples.tau2_rl.workflow import RewardFnWorkflow
 from examples.tau2.agent import EpisodeRejected
+from examples.tau2.cpu.tokenizer import untrained_tokenizer
 from examples.tau2.training.checks import find_problems
 from examples.tau2.training.checks.loading import load_config
 from examples.tau2.training.groups import has_mixed_rewards
@@ -81,9 +82,9 @@ def test_groups_are_filtered_by_their_rewards(aenv_service):
 
 
 def test_the_config_for_aenvironment_loads(aenv_service, tmp_path):
-    config, problems = load_config(
-        ["--config", CONFIG, f"++cluster.fileroot={tmp_path}"], Tau2PPOConfig
-    )
+    untrained_tokenizer().save_pretrained(tmp_path / "model")
+    options = [f"++cluster.fileroot={tmp_path}", f"++tokenizer_path={tmp_path}/model"]
+    config, problems = load_config(["--config", CONFIG, *options], Tau2PPOConfig)
     assert config.reward_fn_path == PATH
     assert (config.gconfig.n_samples, config.gconfig.max_new_tokens) == (4, 8192)
     assert config.gconfig.temperature == config.actor.temperature == 1.0

@@ -158,15 +158,17 @@ def load_tokenizer(
 def _different_tasks(config: Tau2PPOConfig) -> list[TaskRow]:
     """Return a task of each domain of the data sets: one with a message history, one without.
 
-    There are none if a data set cannot be read, which `check_data` tells.
+    There are none if the domain or a data set is wrong, which `check_data` tells.
     """
     chosen: dict[tuple[str, bool], TaskRow] = {}
     econfig = config.econfig
+    if econfig.domain not in environment.DOMAINS:
+        return []
     for dataset in datasets_by_option(config).values():
         try:
             task_filter = TaskFilter(**dataset.dataset_kwargs)
             rows = task_rows(econfig.domain, dataset.path, econfig.solo_mode, task_filter)
-        except (ValueError, LookupError, OSError):
+        except (ValueError, OSError):
             return []
         for data in rows:
             row = find_task_row(data, econfig.domain)
