@@ -8,7 +8,7 @@ from examples.tau2.train import load_datasets, prepare, workflow_arguments
 from examples.tau2.training.checks.loading import load_config
 from examples.tau2.training.launch import ConfigError, prepare_and_run
 from examples.tau2.utils import Tau2PPOConfig
-from tests.own_tasks import write
+from tests.own_tasks import mock_entry, write
 
 CPU = "examples/tau2/config_cpu.yaml"
 NAMES = ["experiment_name=e", "trial_name=t"]
@@ -21,14 +21,14 @@ def cpu_config(tmp_path) -> Tau2PPOConfig:
 
 
 def test_bad_rows_of_a_tasks_file_end_the_command_with_status_2(tmp_path, capfd):
-    path = write(tmp_path, [b"{"] * 30)
+    path = write(tmp_path, [mock_entry("user_1", "Lunch"), *[b"{"] * 30])
     overrides = [*NAMES, f"cluster.fileroot={tmp_path}", f"train_dataset.path={path}"]
     argv = ["--check", "--config", CPU, *overrides]
     assert prepare_and_run(argv, "", prepare, lambda seconds: None) == 2
     lines = capfd.readouterr().err.splitlines()
     problems = [line for line in lines if line.startswith("  - train_dataset.path=")]
     assert len(problems) == 21
-    assert "line 20: no JSON" in problems[19] and "and 10 more bad rows" in problems[20]
+    assert "line 21: no JSON" in problems[19] and "and 10 more bad rows" in problems[20]
 
 
 def test_problems_of_options_and_of_values_are_told_together(tmp_path):
