@@ -19,6 +19,7 @@ if __name__ == "__main__":
     quiet_tau2()
 
 from examples.tau2.data.files import expanded_path
+from examples.tau2.episode.tau2_data import require_data
 
 
 def main(argv: list[str]) -> int:
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> int:
     if options.episodes < 1:
         parser.error("--episodes must be at least 1")
     try:
+        require_data()
         print(write_report(options.folder, options.output, options.episodes))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 
 @cache
-def require_data(domain: str) -> None:
-    """Look for the files that tau2 reads for a domain.
+def require_data(domain: str | None = None) -> None:
+    """Look for the files that tau2 reads for a domain; without one, only for the folder.
 
     Raises:
         ValueError: a file is missing; the message says what to do about `TAU2_DATA_DIR`.
@@ -20,7 +20,7 @@ def require_data(domain: str) -> None:
     if problem:
         raise ValueError(problem)
     named = os.environ.get("TAU2_DATA_DIR")
-    if named and _in_folder(named, domain) != _in_use(domain):
+    if named and domain and _in_folder(named, domain) != _in_use(domain):
         raise ValueError(
             f"TAU2_DATA_DIR={named} has no effect, because it was set after the import of tau2; "
             "set it before the command starts"
