@@ -17,6 +17,9 @@ def summary(**fields) -> Summary:
         "by_domain": {"mock": NOTHING},
         "terminations": {},
         "means": {},
+        "tool_calls": 0,
+        "malformed_turns": {},
+        "hints": [],
         "missing": {},
         "training_differences": {},
         "by_task": {},
@@ -30,6 +33,9 @@ def test_estimates_are_shown_with_their_intervals():
         by_task={"create_task_1": HALF},
         terminations={"agent_stop": 3, "timeout": 1},
         means={"episode/steps": 3.0, "agent/turns": 2.0, "agent/prompt_tokens": 190.0},
+        tool_calls=5,
+        malformed_turns={"unknown_tool": 2, "empty": 1},
+        hints=["no tool was called"],
     )
     assert list(summary_lines(found)) == [
         "\nall tasks: 2, 4 episodes",
@@ -41,6 +47,8 @@ def test_estimates_are_shown_with_their_intervals():
         "\nended by: agent_stop 3, timeout 1",
         "means: episode/steps 3.0, agent/turns 2.0",
         "means: agent/prompt_tokens 190.0",
+        "tool calls: 5; malformed turns: unknown_tool 2, empty 1",
+        "look at the server: no tool was called",
     ]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from examples.tau2.episode import environment
 from examples.tau2.evaluation.metrics import Metrics, measure
 from examples.tau2.evaluation.settings import Difference, EvaluationSettings, TrialKey
+from examples.tau2.evaluation.setup_hints import add_signs, setup_hints, signs_of_episode
 from examples.tau2.evaluation.store import Trial
 from examples.tau2.evaluation.tau2_results import select_tasks, tau2_results
 
@@ -27,7 +28,9 @@ class Summary:
 
     `expecting_actions` measures the tasks that expect an action: an agent that does nothing cannot
     solve them. `terminations` has the number of episodes by the reason of their end, and `means`
-    the averages of the episodes' statistics. `missing` has the reason why a trial is missing.
+    the averages of the episodes' statistics. `tool_calls` are the agent's, and `malformed_turns`
+    the number of its malformed turns by what is wrong. `hints` say what the server's set-up may
+    lack. `missing` has the reason why a trial is missing.
     """
 
     identity: dict[str, object]
@@ -37,6 +40,9 @@ class Summary:
     by_domain: dict[str, Metrics]
     terminations: dict[str, int]
     means: dict[str, float]
+    tool_calls: int
+    malformed_turns: dict[str, int]
+    hints: list[str]
     missing: dict[TrialKey, str]
     training_differences: dict[str, Difference]
     by_task: dict[str, Metrics]
@@ -55,6 +61,9 @@ class Summary:
             "by_domain": _each_to_json(self.by_domain),
             "terminations": self.terminations,
             "means": self.means,
+            "tool_calls": self.tool_calls,
+            "malformed_turns": self.malformed_turns,
+            "hints": self.hints,
             "missing": missing,
             "differs_from_training": self.training_differences,
             "by_task": _each_to_json(self.by_task),
@@ -68,6 +77,8 @@ def summarize(
     results = tau2_results(settings, trials)
     acting = {task.id for task in results.tasks if environment.expected_actions(task)}
     terminations = Counter(trial.info.termination for trial in trials)
+    signs = add_signs(signs_of_episode(trial.info) for trial in trials)
+    calls_are_expected = settings.econfig.solo_mode or bool(acting)
     return Summary(
         identity=settings.identity(),
         num_trials=settings.num_trials,
@@ -79,6 +90,9 @@ def summarize(
         },
         terminations=dict(terminations.most_common()),
         means=_means(trials),
+        tool_calls=signs.tool_calls,
+        malformed_turns=dict(signs.malformed.most_common()),
+        hints=list(setup_hints(signs, calls_are_expected)),
         missing=dict(sorted(missing.items())),
         training_differences=settings.training_differences,
         by_task={task.id: measure(select_tasks(results, {task.id})) for task in results.tasks},
@@ -125,6 +139,10 @@ def _detail_lines(summary: Summary) -> Iterator[str]:
     for names in SHOWN_MEANS:
         means = [f"{name} {summary.means[name]:.1f}" for name in names if name in summary.means]
         yield f"means: {', '.join(means)}"
+    malformed = [f"{fault} {number}" for fault, number in summary.malformed_turns.items()]
+    yield f"tool calls: {summary.tool_calls}; malformed turns: {', '.join(malformed) or 'none'}"
+    for hint in summary.hints:
+        yield f"look at the server: {hint}"
 
 
 def _missing_lines(missing: Mapping[TrialKey, str]) -> Iterator[str]:

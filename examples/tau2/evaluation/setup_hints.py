@@ -1,0 +1,168 @@
+"""Finds what looks like a fault of the server's set-up in episodes that the model seems to fail.
+
+A server without a parser for the model's tool calls hands them over as text, so that no tool is
+ever called. A parser that does not fit leaves a prefix at the tools' names.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from tau2.data_model.message import AssistantMessage
+
+from examples.tau2.episode import environment
+from examples.tau2.episode.trajectory import Tau2RunInfo
+
+# The share of turns, or of calls, from which on a sign is told. A model makes such slips now and
+# then by itself; a server that is set up wrongly makes them in every turn.
+NOTICEABLE_SHARE = 0.05
+# the most characters of an answer in a hint
+MAX_EXCERPT = 120
+
+# by which marks the families of models begin a call
+_CALL_MARKS = (
+    r"<tool_call>|<\|tool_call\|>|<function_calls?>|<function=|<invoke name=|\[TOOL_CALLS\]"
+    r"|<\|python_tag\|>|<\|action_start\|>|<\|tool_calls_section_begin\|>|<\uff5ctool▁calls▁begin\uff5c>"
+    r"|<\|channel\|>commentary to="
+)
+# words that servers and agents' frameworks put before a tool's name, with one underscore
+_PREFIX_WORDS = "functions?|tools?|api|default_api|mcp|tau2"
+
+
+@dataclass(frozen=True)
+class EpisodeSigns:
+    """What an episode shows of the server's set-up.
+
+    `tool_calls` and `turns` are the agent's. `malformed` has the number of turns by what is wrong.
+    `call_texts` are answers that look like calls, and `odd_names` the names of called tools that
+    only resemble an offered one, as (called, offered). `cut_turns` ended at the limit of tokens.
+    """
+
+    turns: int
+    tool_calls: int
+    malformed: Counter[str]
+    call_texts: tuple[str, ...]
+    odd_names: tuple[tuple[str, str], ...]
+    cut_turns: int
+
+
+def signs_of_episode(info: Tau2RunInfo) -> EpisodeSigns:
+    """Look for signs in the agent's turns."""
+    tools = _tool_names(info.domain, info.solo_mode, info.add_thinking_tool)
+    spoken = [
+        message
+        for message in info.simulation.messages
+        if isinstance(message, AssistantMessage) and message.raw_data
+    ]
+    called = [call.name for message in spoken for call in message.tool_calls or []]
+    texts = [message.content for message in spoken if message.content and not message.tool_calls]
+    odd_names = [(name, resembled_tool(name, tools)) for name in called]
+    return EpisodeSigns(
+        turns=len(info.turns),
+        tool_calls=len(called),
+        malformed=Counter(turn.malformed for turn in info.turns if turn.malformed),
+        call_texts=tuple(text[:MAX_EXCERPT] for text in texts if is_call_as_text(text, tools)),
+        odd_names=tuple((name, tool) for name, tool in odd_names if tool is not None),
+        cut_turns=sum(turn.finish_reason == "length" for turn in info.turns),
+    )
+
+
+def add_signs(episodes: Iterable[EpisodeSigns]) -> EpisodeSigns:
+    """Add up the signs of episodes."""
+    turns = tool_calls = cut_turns = 0
+    malformed: Counter[str] = Counter()
+    call_texts: list[str] = []
+    odd_names: list[tuple[str, str]] = []
+    for signs in episodes:
+        turns += signs.turns
+        tool_calls += signs.tool_calls
+        cut_turns += signs.cut_turns
+        malformed += signs.malformed
+        call_texts += signs.call_texts
+        odd_names += signs.odd_names
+    return EpisodeSigns(
+        turns, tool_calls, malformed, tuple(call_texts), tuple(odd_names), cut_turns
+    )
+
+
+def setup_hints(signs: EpisodeSigns, calls_are_expected: bool) -> Iterator[str]:
+    """Say in a line each what the server's set-up may lack.
+
+    `calls_are_expected` tells whether a task can only be solved by a tool call.
+    """
+    if not signs.turns:
+        return
+    if len(signs.call_texts) >= NOTICEABLE_SHARE * signs.turns:
+        yield (
+            f"{len(signs.call_texts)} of {signs.turns} turns look like tool calls, but came as "
+            f"text: {signs.call_texts[0]!r}; {_PARSER_ADVICE}"
+        )
+    elif not signs.tool_calls and calls_are_expected:
+        yield f"no tool was called in {signs.turns} turns; {_PARSER_ADVICE}"
+    if signs.tool_calls and len(signs.odd_names) >= NOTICEABLE_SHARE * signs.tool_calls:
+        called, offered = signs.odd_names[0]
+        yield (
+            f"{len(signs.odd_names)} of {signs.tool_calls} tool calls have a name like {called!r} "
+            f"for {offered!r}, which is an unknown tool; the server's --tool-call-parser may not "
+            "fit the model"
+        )
+    if signs.cut_turns > signs.turns / 2:
+        yield (
+            f"{signs.cut_turns} of {signs.turns} turns ended at the limit of tokens; "
+            "raise --max-completion-tokens, or the server's own limit"
+        )
+
+
+_PARSER_ADVICE = (
+    "the server may lack the parser of the model's tool calls (SGLang: --tool-call-parser, vLLM: "
+    "also --enable-auto-tool-choice, llama.cpp: --jinja)"
+)
+
+
+def is_call_as_text(text: str, tools: tuple[str, ...]) -> bool:
+    """Whether a text is, or has in it, a tool call as some family of models writes it.
+
+    A text that only names a tool, or has JSON of another kind, is none.
+    """
+    return bool(_call_pattern(tools).search(text))
+
+
+def resembled_tool(name: str, tools: tuple[str, ...]) -> str | None:
+    """Find the offered tool whose name is called with a prefix or a number; None if there is none.
+
+    `functions.look`, `default_api:look`, `tau2__look` and `look:0` resemble `look`.
+    """
+    if name in tools:
+        return None
+    for tool in tools:
+        prefix = rf"(?:.*(?:[.:/]|__)|(?:{_PREFIX_WORDS})_)?"
+        if re.fullmatch(rf"{prefix}{re.escape(tool)}(?:[:#.-]\d+)?", name):
+            return tool
+    return None
+
+
+@cache
+def _call_pattern(tools: tuple[str, ...]) -> re.Pattern[str]:
+    tool = "|".join(re.escape(name) for name in tools)
+    name = rf"(?:[\w.:/-]*[.:/_])?(?:{tool})"
+    json_call = (
+        rf'"(?:name|function|tool|tool_name|recipient_name)"\s*:\s*"{name}"'
+        r'[\s\S]*"(?:arguments|parameters|args|input)"\s*:'
+    )
+    json_call_reversed = (
+        r'"(?:arguments|parameters|args|input)"\s*:[\s\S]*'
+        rf'"(?:name|function|tool|tool_name|recipient_name)"\s*:\s*"{name}"'
+    )
+    python_call = rf"\b{name}\(\s*(?:\w+\s*=|\{{)"
+    bare_call = rf"\A\s*\[?\s*{name}\(\s*\)\s*\]?\s*\Z"
+    react_call = rf"Action:\s*{name}\s+Action Input:"
+    kinds = (_CALL_MARKS, json_call, json_call_reversed, python_call, bare_call, react_call)
+    return re.compile("|".join(kinds))
+
+
+@cache
+def _tool_names(domain: str, solo_mode: bool, thinking_tool: bool) -> tuple[str, ...]:
+    tools = environment.agent_tools(domain, solo_mode, thinking_tool)
+    return tuple(tool.name for tool in tools)

@@ -1,0 +1,126 @@
+"""Signs that a server is set up wrongly, in texts, names and numbers."""
+
+from collections import Counter
+
+import pytest
+
+from examples.tau2.evaluation.setup_hints import (
+    EpisodeSigns,
+    add_signs,
+    is_call_as_text,
+    resembled_tool,
+    setup_hints,
+)
+
+TOOLS = ("create_task", "get_users", "done")
+NOTHING = EpisodeSigns(0, 0, Counter(), (), (), 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>\n{"name": "create_task", "arguments": {"title": "x"}}\n</tool_call>',
+        "<tool_call>create_task\n<arg_key>title</arg_key>\n<arg_value>x</arg_value>\n</tool_call>",
+        "I will do it.\n<function=create_task>\n<parameter=title>\nx\n</parameter>\n</function>",
+        '<function_calls>\n<invoke name="create_task">',
+        '[TOOL_CALLS][{"name": "create_task", "arguments": {"title": "x"}}]',
+        '[TOOL_CALLS]create_task{"title": "x"}',
+        '{"name": "create_task", "parameters": {"title": "x"}}',
+        '{"type": "function", "name": "create_task", "parameters": {}}',
+        '{"type": "function", "function": {"name": "create_task", "arguments": "{}"}}',
+        '{"arguments": {"title": "x"}, "name": "create_task"}',
+        '```json\n[{"name": "functions.create_task", "arguments": {}}]\n```',
+        '<|python_tag|>{"name": "create_task", "parameters": {}}',
+        '[create_task(title="x"), get_users()]',
+        'functions.create_task({"title": "x"})',
+        "create_task( title = 'x')",
+        "[done()]",
+        "done()",
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.create_task:0",
+        "<\uff5ctool▁calls▁begin\uff5c><\uff5ctool▁call▁begin\uff5c>function<\uff5ctool▁sep\uff5c>create_task",
+        '<|channel|>commentary to=functions.create_task <|constrain|>json<|message|>{"title": "x"}',
+        'Thought: hm\nAction: create_task\nAction Input: {"title": "x"}',
+    ],
+)
+def test_calls_as_text(text):
+    assert is_call_as_text(text, TOOLS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Your task is there. Anything else?",
+        "I have called create_task for you; done (it took a second).",
+        "The tool create_task() makes a task.",
+        'Your data: {"name": "Important Meeting", "arguments": "none"}',
+        '{"name": "create_task"} is what the log says',
+        "def make_task(title='x'): pass",
+        "We are all done(for now).",
+        "Use the function f(x) = 2 x",
+        "",
+    ],
+)
+def test_texts_that_are_no_calls(text):
+    assert not is_call_as_text(text, TOOLS)
+
+
+@pytest.mark.parametrize(
+    "name, tool",
+    [
+        ("create_task", None),
+        ("functions.create_task", "create_task"),
+        ("functions.create_task:0", "create_task"),
+        ("create_task:12", "create_task"),
+        ("default_api:create_task", "create_task"),
+        ("default_api.create_task", "create_task"),
+        ("tau2__create_task", "create_task"),
+        ("mcp__server__create_task", "create_task"),
+        ("tau2-env@1.0.0/create_task", "create_task"),
+        ("functions_create_task", "create_task"),
+        ("tool_done", "done"),
+        ("not_done", None),
+        ("create_tasks", None),
+        ("make_task", None),
+        ("create_task_now", None),
+        ("", None),
+    ],
+)
+def test_names_that_resemble_a_tool(name, tool):
+    assert resembled_tool(name, TOOLS) == tool
+
+
+def hints(*, calls_are_expected: bool = True, **fields) -> list[str]:
+    signs = EpisodeSigns(**{**vars(NOTHING), **fields})
+    return list(setup_hints(signs, calls_are_expected))
+
+
+def test_episodes_without_any_call():
+    (hint,) = hints(turns=40)
+    assert hint.startswith("no tool was called in 40 turns") and "--tool-call-parser" in hint
+    assert hints(turns=40, calls_are_expected=False) == hints(turns=40, tool_calls=1) == []
+    assert hints() == []
+
+
+def test_calls_as_text_are_shown():
+    (hint,) = hints(turns=40, tool_calls=10, call_texts=("<function=look>",) * 2)
+    assert hint.startswith("2 of 40 turns look like tool calls") and "'<function=look>'" in hint
+    assert hints(turns=40, tool_calls=10, call_texts=("<function=look>",)) == []
+
+
+def test_names_with_a_prefix_are_shown():
+    (hint,) = hints(turns=40, tool_calls=20, odd_names=(("functions.look", "look"),))
+    assert "1 of 20 tool calls" in hint and "'functions.look' for 'look'" in hint
+    assert hints(turns=40, tool_calls=21, odd_names=(("functions.look", "look"),)) == []
+
+
+def test_turns_that_are_cut_off():
+    (hint,) = hints(turns=40, tool_calls=10, cut_turns=21)
+    assert "21 of 40 turns ended at the limit of tokens" in hint
+    assert hints(turns=40, tool_calls=10, cut_turns=20) == []
+
+
+def test_signs_add_up():
+    one = EpisodeSigns(2, 1, Counter(empty=1), ("a",), (("f.x", "x"),), 1)
+    assert add_signs([one, NOTHING, one]) == EpisodeSigns(
+        4, 2, Counter(empty=2), ("a", "a"), (("f.x", "x"),) * 2, 2
+    )
