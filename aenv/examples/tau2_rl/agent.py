@@ -34,6 +34,7 @@ from aenv.examples.tau2_rl.policy import Policy
 from aenv.examples.tau2_rl.service.server import ensure_service
 from examples.tau2.episode.failures import describe_error
 from examples.tau2.episode.llm import shared_client
+from examples.tau2.episode.variables import check_variables
 
 
 async def run_agent_return_reward(
@@ -138,6 +139,10 @@ def main(argv: list[str]) -> int:
         "--max_completion_tokens", type=int, default=8192, help="of each completion (default: 8192)"
     )
     options = vars(parser.parse_args(argv))
+    try:
+        check_variables()
+    except ValueError as error:
+        parser.error(str(error))
     data = {key: options.pop(key) for key in ("domain", "task_id", "solo_mode")}
     logging.basicConfig(format="%(message)s")
     logging.getLogger("tau2_rl").setLevel(logging.INFO)

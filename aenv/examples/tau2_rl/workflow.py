@@ -14,6 +14,7 @@ from examples.tau2.agent import EpisodeRejected
 from examples.tau2.data.dataset import is_tasks_file
 from examples.tau2.data.tasks import task_label
 from examples.tau2.episode.failures import describe_error
+from examples.tau2.episode.network import proxy_of
 from examples.tau2.training.tracker import ArealTracker
 
 
@@ -121,8 +122,10 @@ def _check_service() -> list[str]:
     try:
         urlopen(url, timeout=10).close()
     except OSError as error:
+        proxy = proxy_of(url)
+        by_proxy = f" by the proxy of {proxy}" if proxy else ""
         return [
-            f"no AEnvironment service answers at {url} ({error}): set AENV_SYSTEM_URL, "
+            f"no AEnvironment service answers at {url}{by_proxy} ({error}): set AENV_SYSTEM_URL, "
             "or start one with python -m aenv.examples.tau2_rl.service"
         ]
     return []
