@@ -80,20 +80,20 @@ def to_completion(body: dict[str, Any]) -> ChatCompletion:
     Raises:
         BadAnswer: the body has no message, or a part of it that is not known.
     """
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
+    choice = _first_choice(body)
+    message = choice.get("message")
     if not isinstance(message, dict):
         raise BadAnswer(f"the answer has no message: {server_words(body)}")
     message = {"role": "assistant", **message, **_content(message)}
     message["tool_calls"] = [_tool_call(call) for call in _calls(message)] or None
+    usage = body.get("usage")
     completion = {
         **body,
         "id": _text_id(body.get("id"), "chatcmpl"),
         "choices": [{**choice, "message": message}],
-        "usage": body.get("usage") if isinstance(body.get("usage"), dict) else None,
+        "usage": usage if isinstance(usage, dict) else None,
     }
-    return ChatCompletion.construct(**completion)
+    return ChatCompletion.construct(None, **completion)
 
 
 def server_words(body: object) -> str:
@@ -140,11 +140,8 @@ def _raise_error(body: dict[str, Any], response: httpx.Response) -> None:
     Raises:
         openai.APIStatusError: the body or its choice has an error; the error's code is the status.
     """
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    error = body.get("error")
-    if not error and isinstance(choice, dict):
-        error = choice.get("error")
+    choice = _first_choice(body)
+    error = body.get("error") or choice.get("error")
     if not error and not choice and body.get("message"):
         error = body
     if not error:
@@ -164,6 +161,13 @@ def _status(error: dict[str, Any]) -> int:
             if words in value:
                 return status
     return 500
+
+
+def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the first choice of a completion; it is empty if there is none."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return choice if isinstance(choice, dict) else {}
 
 
 def _content(message: dict[str, Any]) -> dict[str, Any]:
