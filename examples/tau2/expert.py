@@ -54,7 +54,7 @@ def options_parser() -> argparse.ArgumentParser:
     add("--trajectories", nargs="+", type=expanded_path, help=trajectories_help)
     domain_help = "play the expected actions of this domain's tasks instead"
     add("--domain", choices=environment.DOMAINS, help=domain_help)
-    add("--split", default="train", help="split of the domain's tasks (default: train)")
+    add("--split", help="split of the domain's tasks (default: train)")
     add("--tasks-file", metavar="FILE", help="file of your own tasks instead; see docs/data.md")
     add("--solo-mode", action="store_true", help="no user: the agent gets a ticket")
     add("--add-thinking-tool", action="store_true", help="offer tau2's `think`")
@@ -89,6 +89,12 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if bool(options.trajectories) == bool(options.domain):
         parser.error("name either --trajectories or a --domain")
+    of_tasks = ("split", "tasks_file", "solo_mode", "add_thinking_tool")
+    given = [f"--{name.replace('_', '-')}" for name in of_tasks if getattr(options, name)]
+    if options.trajectories and given:
+        parser.error(f"--trajectories are played as they were: leave out {', '.join(given)}")
+    if options.tasks_file and options.split:
+        parser.error("name either a --split or a --tasks-file")
     if options.turns.is_dir():
         parser.error(f"{options.turns} is a folder; name the file of turns to write")
     earned, failed = [], []
@@ -102,7 +108,9 @@ def main(argv: list[str]) -> int:
                 solo_mode=options.solo_mode,
                 add_thinking_tool=options.add_thinking_tool,
             )
-            scripts = scripts_of_tasks(econfig, options.tasks_file or f"tau2/{options.split}")
+            scripts = scripts_of_tasks(
+                econfig, options.tasks_file or f"tau2/{options.split or 'train'}"
+            )
         for script in scripts:
             try:
                 dialog = asyncio.run(play_script(script))
@@ -116,7 +124,9 @@ def main(argv: list[str]) -> int:
             else:
                 failed.append(script.dialog_id)
         number = write_turns(options.turns, earned) if earned else 0
-    except (OSError, ValueError, LookupError) as error:
+    except OSError as error:
+        parser.error(f"{error.filename}: {explain_error(error)}")
+    except (ValueError, LookupError) as error:
         parser.error(str(error))
     if failed:
         left_out = ", ".join(failed)

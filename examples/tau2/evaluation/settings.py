@@ -122,7 +122,6 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
 
     Raises:
         ValueError: an option makes no sense, a task cannot be played, or a file cannot be read.
-        OSError: the training YAML cannot be read.
     """
     training = read_training_config(options.config) if options.config else None
     econfig = _econfig(options, training)
@@ -211,12 +210,13 @@ def _rows(
     """Read the rows of the data sets by task id; only the `chosen` ones, if there are any."""
     rows: dict[str, dict[str, Any]] = {}
     for path in datasets:
+        name = f"--tasks-file {path}" if is_tasks_file(path) else path
         try:
             found = task_rows(econfig.domain, path, econfig.solo_mode)
         except BadTasks as error:
-            raise ValueError("\n  ".join([f"{path}:", *error.problems])) from error
+            raise ValueError("\n  ".join([f"{name}:", *error.problems])) from error
         except (ValueError, OSError) as error:
-            raise ValueError(f"{path}: {explain_error(error)}") from error
+            raise ValueError(f"{name}: {explain_error(error)}") from error
         for row in found:
             rows[find_task_row(row, econfig.domain).task.id] = row
     if not chosen:
