@@ -37,7 +37,7 @@ TASK, TURN = mock_entry("ann", "Lunch"), {"messages": [{"role": "user"}], "answe
     [
         (b"", "empty"),
         (b"\xef\xbb\xbf \n", "empty"),
-        (gzip.compress(b"{}"), "compressed by gzip"),
+        (gzip.compress(b"{}", mtime=0), "compressed by gzip"),
         (b"PAR1\x15\x04", "a Parquet file"),
         ("{}".encode("utf-16"), "text in UTF-16, not in UTF-8"),
         (b'{"id": "\xe9"}', "JSON with an error: no UTF-8"),
