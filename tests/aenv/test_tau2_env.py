@@ -14,7 +14,7 @@ from aenv.server.mcp_server import create_server
 from aenv.examples.tau2_rl import service
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
 from examples.tau2.episode import environment
-from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.config import VARIABLES, Tau2EnvConfig
 from tests.calls import MODES, base_tasks
 from tests.scripted import ground_truth, replay, say
 
@@ -168,9 +168,16 @@ def test_read_settings(env):
         "TAU2_TIMEOUT": "1.5",
         "TAU2_ADD_THINKING_TOOL": "true",
         "TAU2_SOLO_MODE": "",
+        "TAU2_TURN_DISCOUNT": "0.9",
+        "TAU2_INVALID_FORMAT_PENALTY": "0.2",
+        "TAU2_ACTION_REWARD": "0.3",
+        "TAU2_REJECT_ON_TIMEOUT": "true",
     }
-    config = Tau2EnvConfig("mock", 9, True, False, "http://u", "m", {"temperature": 0}, timeout=1.5)
+    config = Tau2EnvConfig(
+        *("mock", 9, True, False, "http://u", "m", {"temperature": 0}, 0.9, 0.2, 0.3, 1.5, True)
+    )
     assert read_settings(MOCK | user | given) == (config, "create_task_1")
+    assert set(VARIABLES.values()) == {"TAU2_DOMAIN"} | user.keys() | given.keys()
     assert read_settings(MOCK | user | {"TAU2_SOLO_MODE": "true"})[0].solo_mode
 
 
