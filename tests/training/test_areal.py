@@ -14,22 +14,23 @@ from examples.tau2.training.launch import PreparedRun, prepare_and_run
 from examples.tau2.training.recovery import Checkpoints
 
 
-def run(options: list[str]) -> int:
+def run(*options: str) -> int:
     prepared = PreparedRun("the summary", None, lambda: None)
-    return prepare_and_run(options, "the help", lambda _: prepared, lambda _: None)
+    arguments = ["--config", "config.yaml", *options]
+    return prepare_and_run(arguments, "the help", lambda _: prepared, lambda _: None)
 
 
 def test_a_tested_areal_is_not_warned_of(capsys):
     assert areal.__version__ in TESTED_VERSIONS
     assert version_warning() is None
-    assert run([]) == 0
+    assert run() == 0
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("options", [[], ["--check"]])
 def test_another_areal_is_warned_of_once_at_the_start_of_a_run(options, capsys, monkeypatch):
     monkeypatch.setattr(door, "TESTED_VERSIONS", ("0.9", "1.0"))
-    assert run(options) == 0
+    assert run(*options) == 0
     (warning,) = capsys.readouterr().err.splitlines()
     assert f"AReaL {areal.__version__} is installed" in warning
     assert "tested with 0.9, 1.0 only" in warning
