@@ -174,6 +174,18 @@ def test_the_wait_that_a_server_asks_for(value, seconds):
             error(502, "<html><title>Bad Gateway</title></html>"),
             f"InternalServerError: 502: a web page (Bad Gateway) ({URL})",
         ),
+        (
+            litellm.NotFoundError("no such model", "m", "anthropic"),
+            "NotFoundError: 404: litellm.NotFoundError: no such model",
+        ),
+        (
+            litellm.APIConnectionError("gone", "anthropic", "m"),
+            "no answer: litellm.APIConnectionError: gone",
+        ),
+        (
+            openai.APIConnectionError(request=httpx.Request("POST", URL)),
+            f"no answer: {URL}: Connection error.",
+        ),
         (ValueError("a\nb"), "ValueError: a b"),
         (KeyError("x" * 1000), "KeyError: '" + "x" * (MAX_DESCRIPTION - 11)),
     ],

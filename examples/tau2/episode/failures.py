@@ -178,16 +178,16 @@ def describe_error(error: BaseException) -> str:
 def _words(error: openai.APIStatusError) -> str:
     body = error.body or error.message
     words = server_words(body)
-    # litellm's errors have a made-up URL
-    is_from_server = type(error).__module__.startswith("openai")
-    if is_from_server and (error.status_code in (404, 405) or is_web_page(str(body))):
+    if _has_url(error) and (error.status_code in (404, 405) or is_web_page(str(body))):
         words += url_hint(error.request.url)
     return words
 
 
 def _connection_words(error: openai.APIConnectionError) -> str:
-    url = error.request.url
     problem = connection_problem(error) or error.message
+    if not _has_url(error):
+        return problem
+    url = error.request.url
     proxy = proxy_of(str(url))
     if proxy is None:
         return f"{url}: {problem}"
@@ -195,3 +195,8 @@ def _connection_words(error: openai.APIConnectionError) -> str:
         f"{url}: {problem}; the request went to the proxy of {proxy}: "
         f"if it must not, add {url.host} to NO_PROXY"
     )
+
+
+def _has_url(error: openai.APIError) -> bool:
+    """Whether an error has the URL that was called; those of litellm have one that is made up."""
+    return type(error).__module__.startswith("openai")
