@@ -53,14 +53,14 @@ def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | Non
     """Make the user simulator's LLM.
 
     It is an OpenAI-compatible server at `base_url` or, without one, litellm's provider for `model`.
-    The key is read from `TAU2_USER_LLM_API_KEY`; without it, litellm reads the variables of its
-    providers.
+    The key is `api_key` of `args`, or `TAU2_USER_LLM_API_KEY` of the environment; without both,
+    litellm reads the variables of its providers.
 
     Raises:
         ValueError: there is neither a model nor a server.
     """
-    key = os.environ.get("TAU2_USER_LLM_API_KEY") or None
     args = {"timeout": USER_CALL_TIMEOUT, **(args or {})}
+    key = args.pop("api_key", None) or os.environ.get("TAU2_USER_LLM_API_KEY") or None
     if base_url is None and model:
         return provider_llm(model, {"api_key": key, **args})
     if not (base_url or model):
