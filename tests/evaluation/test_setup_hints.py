@@ -37,7 +37,7 @@ NOTHING = EpisodeSigns(0, 0, Counter(), (), (), 0)
         "[done()]",
         "done()",
         "<|tool_calls_section_begin|><|tool_call_begin|>functions.create_task:0",
-        "<\uff5ctool▁calls▁begin\uff5c><\uff5ctool▁call▁begin\uff5c>function<\uff5ctool▁sep\uff5c>create_task",
+        "<\uff5ctool▁calls▁begin\uff5c><\uff5ctool▁call▁begin\uff5c>create_task",
         '<|channel|>commentary to=functions.create_task <|constrain|>json<|message|>{"title": "x"}',
         'Thought: hm\nAction: create_task\nAction Input: {"title": "x"}',
     ],

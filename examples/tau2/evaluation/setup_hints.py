@@ -24,8 +24,8 @@ MAX_EXCERPT = 120
 # by which marks the families of models begin a call
 _CALL_MARKS = (
     r"<tool_call>|<\|tool_call\|>|<function_calls?>|<function=|<invoke name=|\[TOOL_CALLS\]"
-    r"|<\|python_tag\|>|<\|action_start\|>|<\|tool_calls_section_begin\|>|<\uff5ctool▁calls▁begin\uff5c>"
-    r"|<\|channel\|>commentary to="
+    r"|<\|python_tag\|>|<\|action_start\|>|<\|tool_calls_section_begin\|>"
+    r"|<\uff5ctool▁calls▁begin\uff5c>|<\|channel\|>commentary to="
 )
 # words that servers and agents' frameworks put before a tool's name, with one underscore
 _PREFIX_WORDS = "functions?|tools?|api|default_api|mcp|tau2"
