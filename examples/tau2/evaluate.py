@@ -30,7 +30,7 @@ from examples.tau2.evaluation.player import play_missing
 from examples.tau2.evaluation.settings import EvaluationSettings, TrialKey, settings_from_options
 from examples.tau2.evaluation.store import TrialStore, open_store
 from examples.tau2.evaluation.summary import summarize, summary_lines
-from examples.tau2.evaluation.tau2_results import tau2_results
+from examples.tau2.evaluation.tau2_results import write_results
 
 
 def main(argv: list[str]) -> int:
@@ -78,7 +78,7 @@ def run(
     missing = {key: failures.get(key, "not played") for key in keys if key not in store.trials}
     summary = summarize(settings, trials, missing)
     measured = summary.to_json()
-    tau2_results(settings, trials).save(folder / "results.json")
+    write_results(folder / "results.json", settings, store, trials)
     with atomic_file(folder / "summary.json") as file:
         json.dump(measured, file, indent=1)
     _tell("\n".join(summary_lines(summary)))

@@ -1,26 +1,106 @@
-"""Means and intervals, computed here by hand; test_evaluate.py compares them with tau2's."""
+"""Means by tau2's own functions, and intervals computed by hand."""
+
+from math import comb
+from random import Random
 
 import numpy as np
+import pytest
+from tau2.data_model.simulation import Results, RewardInfo, SimulationRun
+from tau2.metrics.agent_metrics import compute_metrics, get_tasks_pass_hat_k
+from tau2.run import get_info
 
-from examples.tau2.evaluation.metrics import Estimate, Metrics, bootstrap_interval
+from examples.tau2.episode import environment
+from examples.tau2.evaluation.metrics import (
+    Estimate,
+    Metrics,
+    interval,
+    measure,
+    measure_task,
+    resampled_sums,
+)
+
+MOCK_TASK = environment.find_task("mock", "create_task_1")
+
+
+def tau2_results(rewards: dict[str, list[float]]) -> Results:
+    """Make tau2's results of tasks with these rewards, which are copies of a task of mock."""
+    info = get_info("mock", "llm_agent", "user_simulator", num_trials=100)
+    tasks = [MOCK_TASK.model_copy(update={"id": task_id}) for task_id in rewards]
+    simulations = [
+        SimulationRun(
+            id=f"{task_id}, {trial}",
+            task_id=task_id,
+            start_time="",
+            end_time="",
+            duration=1.0,
+            termination_reason="agent_stop",
+            reward_info=RewardInfo(reward=reward),
+            messages=[],
+            trial=trial,
+        )
+        for task_id, values in rewards.items()
+        for trial, reward in enumerate(values)
+    ]
+    return Results(info=info, tasks=tasks, simulations=simulations)
+
+
+def mean_interval(values: list[float]) -> tuple[float, float]:
+    sums = resampled_sums(np.array(values)[:, np.newaxis])
+    return interval(sums[:, 0] / len(values))
+
+
+@pytest.mark.parametrize("tasks, trials", [(7, (3, 3)), (5, (1, 6)), (1, (4, 4))])
+def test_means_are_those_of_tau2(tasks, trials):
+    random = Random(tasks)
+    rewards = {}
+    for number in range(tasks):
+        episodes = random.randint(*trials)
+        rewards[f"task {number}"] = [random.choice([0.0, 0.5, 1.0]) for _ in range(episodes)]
+    results = tau2_results(rewards)
+    measured, expected = measure(rewards.values()), compute_metrics(results)
+    means = {name: estimate.mean for name, estimate in measured.estimates.items()}
+    assert means.pop("reward") == expected.avg_reward
+    assert means == pytest.approx({f"pass^{k}": v for k, v in expected.pass_hat_ks.items()})
+    by_task = get_tasks_pass_hat_k(results)
+    for task_id, values in rewards.items():
+        of_task = measure_task(values).estimates
+        assert len(of_task) == len(values) + 1
+        for name in means:
+            assert of_task[name].mean == by_task[name][task_id]
+
+
+def test_a_task_has_the_means_of_its_episodes_and_points_as_intervals():
+    rewards = [1.0, 0.0, 1.0, 1.0]
+    assert measure_task(rewards) == measure([rewards])
+    passed = [comb(3, k) / comb(4, k) for k in range(1, 5)]
+    points = {f"pass^{k}": Estimate(value, value, value) for k, value in enumerate(passed, 1)}
+    reward = {"reward": Estimate(0.75, 0.75, 0.75)}
+    assert measure_task(rewards) == Metrics(1, 4, reward | points)
 
 
 def test_an_interval_holds_the_mean_and_narrows_with_more_tasks():
-    few, many = np.array([0.0, 1.0] * 5), np.array([0.0, 1.0] * 500)
     widths = []
-    for values in (few, many):
-        low, high = bootstrap_interval(values, lambda chosen: chosen.mean(1))
+    for tasks in (10, 1000):
+        low, high = mean_interval([0.0, 1.0] * (tasks // 2))
         assert 0 <= low < 0.5 < high <= 1
         widths.append(high - low)
     # by the central limit theorem, a tenth for a hundred times the tasks
     assert 0.08 < widths[1] / widths[0] < 0.12
 
 
+def test_intervals_are_those_of_drawing_task_by_task():
+    values = np.random.default_rng(1).random((30, 2))
+    chosen = np.random.default_rng(2).integers(30, size=(10_000, 30))
+    sums, by_task = resampled_sums(values), values[chosen].sum(1)
+    for column in range(2):
+        assert interval(sums[:, column]) == pytest.approx(interval(by_task[:, column]), rel=0.02)
+    ratios = [interval(each[:, 0] / each[:, 1]) for each in (sums, by_task)]
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.02)
+
+
 def test_the_interval_of_equal_values_is_a_point_and_equal_input_gives_equal_intervals():
-    ones, mixed = np.ones(4), np.array([0.0, 0.25, 1.0])
-    assert bootstrap_interval(ones, lambda chosen: chosen.mean(1)) == (1.0, 1.0)
-    first, second = (bootstrap_interval(mixed, lambda chosen: chosen.mean(1)) for _ in range(2))
-    assert first == second
+    assert mean_interval([1.0] * 4) == (1.0, 1.0)
+    assert mean_interval([0.0, 0.25, 1.0]) == mean_interval([0.0, 0.25, 1.0])
 
 
 def test_metrics_are_a_flat_object_in_json():
@@ -33,4 +113,4 @@ def test_metrics_are_a_flat_object_in_json():
         "pass^1": 0.5,
         "pass^1_interval": [0, 1],
     }
-    assert Metrics(0, 0, {}).to_json() == {"tasks": 0, "episodes": 0}
+    assert measure([]).to_json() == {"tasks": 0, "episodes": 0}

@@ -8,7 +8,7 @@ import pytest
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.evaluation.settings import TrialKey
-from examples.tau2.evaluation.store import Trial, TrialStore, open_store
+from examples.tau2.evaluation.store import TrialStore, open_store
 from tests.scripted import replay, say
 
 
@@ -22,13 +22,15 @@ def test_trials_are_read_again_and_a_line_without_an_end_is_dropped(tmp_path):
     path, info = tmp_path / "new/episodes.jsonl", episode()
     with closing(TrialStore(path)) as store:
         for number in range(2):
-            store.add(Trial(number, info))
+            store.add(number, info)
     with path.open("a") as file:
         file.write('2 {"domain": "mock", "task')
     with closing(TrialStore(path)) as store:
-        assert list(store.trials) == [TrialKey("create_task_1", 0), TrialKey("create_task_1", 1)]
-        assert store.trials["create_task_1", 1].info == info
-        store.add(Trial(2, info))
+        store.add(2, info)
+        assert list(store.trials) == [TrialKey("create_task_1", number) for number in range(3)]
+        episodes = store.episodes(store.trials[key] for key in reversed(store.trials))
+        assert [Tau2RunInfo.from_json(episode) for episode in episodes] == [info] * 3
+        assert {trial.reward for trial in store.trials.values()} == {info.reward}
     assert [line[:2] for line in path.read_text().splitlines()] == ["0 ", "1 ", "2 "]
 
 

@@ -38,7 +38,7 @@ from examples.tau2.cpu.plot import draw_rewards, rewards_by_step
 from examples.tau2.cpu.tokenizer import train_tokenizer, untrained_tokenizer
 from examples.tau2.data.rendering import render_text
 from examples.tau2.data.turns import read_turns
-from examples.tau2.evaluation.metrics import bootstrap_interval
+from examples.tau2.evaluation.metrics import interval, resampled_sums
 from examples.tau2.training.supervisor import supervise
 
 
@@ -266,7 +266,7 @@ def task_scores(summary: dict) -> np.ndarray:
 
 
 def mean_and_interval(values: np.ndarray) -> str:
-    low, high = bootstrap_interval(values, lambda chosen: chosen.mean(1))
+    low, high = interval(resampled_sums(values[:, np.newaxis])[:, 0] / len(values))
     return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 

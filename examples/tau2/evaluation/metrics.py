@@ -1,12 +1,10 @@
 """Measures tau2's own average reward and pass^k, each with a 95% interval."""
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tau2.data_model.simulation import Results
-from tau2.metrics.agent_metrics import compute_metrics, get_tasks_pass_hat_k
+from tau2.metrics.agent_metrics import is_successful, pass_hat_k
 
 # how often the tasks are resampled for an interval
 RESAMPLES = 10_000
@@ -41,58 +39,56 @@ class Metrics:
         return values
 
 
-def measure(results: Results) -> Metrics:
-    """Measure the average reward and pass^k (arXiv 2406.12045) by tau2's own functions.
+def measure(rewards: Collection[Sequence[float]]) -> Metrics:
+    """Measure the average reward and pass^k (arXiv 2406.12045) as tau2 does.
 
-    k goes up to the smallest number of trials of a task. The intervals are percentile bootstraps
-    over tasks.
+    `rewards` has the rewards of each task's episodes. k goes up to the smallest number of trials of
+    a task. The intervals are percentile bootstraps over tasks.
     """
-    if not results.simulations:
+    if not rewards:
         return Metrics(0, 0, {})
-    measured = compute_metrics(results)
-    # a row per task: the sum of its rewards, and their number
-    rewards = np.array([[sum(values), len(values)] for values in _rewards(results).values()])
-    estimates = {"reward": _estimate(measured.avg_reward, rewards, _mean_of_sums)}
-    by_task = get_tasks_pass_hat_k(results)
-    for k, mean in measured.pass_hat_ks.items():
-        name = f"pass^{k}"
-        estimates[name] = _estimate(mean, by_task[name].to_numpy(), _mean_of_tasks)
-    return Metrics(len(rewards), len(results.simulations), estimates)
+    episodes = np.concatenate(list(rewards))
+    max_k = min(len(values) for values in rewards)
+    passed = np.array([_pass_hat_ks(values, max_k) for values in rewards])
+    sums = np.array([[sum(values), len(values)] for values in rewards])
+    resampled = resampled_sums(np.hstack([sums, passed]))
+    estimates = {"reward": _estimate(episodes.mean(), resampled[:, 0] / resampled[:, 1])}
+    for k, mean in enumerate(passed.mean(0), 1):
+        estimates[f"pass^{k}"] = _estimate(mean, resampled[:, k + 1] / len(rewards))
+    return Metrics(len(rewards), len(episodes), estimates)
 
 
-def bootstrap_interval(
-    values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
-) -> tuple[float, float]:
-    """Compute the 95% interval of a statistic by percentile bootstrap.
+def measure_task(rewards: Sequence[float]) -> Metrics:
+    """Measure the episodes of a single task, as `measure` does; the intervals are points."""
+    means = {"reward": sum(rewards) / len(rewards)}
+    for k, passed in enumerate(_pass_hat_ks(rewards, len(rewards)), 1):
+        means[f"pass^{k}"] = passed
+    estimates = {name: Estimate(mean, mean, mean) for name, mean in means.items()}
+    return Metrics(1, len(rewards), estimates)
 
-    `values` has a row per task. `statistic` maps an array of shape (resamples, tasks, ...) to one
-    of shape (resamples,).
+
+def resampled_sums(values: np.ndarray) -> np.ndarray:
+    """Resample the tasks, and sum up their values: (tasks, columns) to (`RESAMPLES`, columns).
+
+    Only the number of equal tasks matters, so it is drawn how many tasks of each kind there are.
     """
-    chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(statistic(values[chosen]), [2.5, 97.5])
+    kinds, tasks = np.unique(values, axis=0, return_counts=True)
+    shares = tasks / len(values)
+    chosen = np.random.default_rng(0).multinomial(len(values), shares, size=RESAMPLES)
+    return chosen @ kinds
+
+
+def interval(statistic: np.ndarray) -> tuple[float, float]:
+    """Compute the ends of the 95% interval of a statistic from its values in all resamples."""
+    low, high = np.percentile(statistic, [2.5, 97.5])
     return float(low), float(high)
 
 
-def _rewards(results: Results) -> dict[str, list[float]]:
-    """Collect the rewards of the episodes by task id."""
-    rewards: dict[str, list[float]] = defaultdict(list)
-    for simulation in results.simulations:
-        if simulation.reward_info is not None:
-            rewards[simulation.task_id].append(simulation.reward_info.reward)
-    return rewards
+def _estimate(mean: float, resampled: np.ndarray) -> Estimate:
+    return Estimate(float(mean), *interval(resampled))
 
 
-def _estimate(
-    mean: float, values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
-) -> Estimate:
-    return Estimate(float(mean), *bootstrap_interval(values, statistic))
-
-
-def _mean_of_sums(resampled: np.ndarray) -> np.ndarray:
-    """Compute the mean over episodes of (resamples, tasks, [sum, number])."""
-    return resampled[..., 0].sum(1) / resampled[..., 1].sum(1)
-
-
-def _mean_of_tasks(resampled: np.ndarray) -> np.ndarray:
-    """Compute the mean over tasks of (resamples, tasks)."""
-    return resampled.mean(1)
+def _pass_hat_ks(rewards: Sequence[float], max_k: int) -> list[float]:
+    """Compute pass^1 to pass^`max_k` of a task."""
+    solved = sum(is_successful(reward) for reward in rewards)
+    return [pass_hat_k(len(rewards), solved, k) for k in range(1, max_k + 1)]

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -31,7 +30,7 @@ from examples.tau2.episode.llm import (
 )
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.evaluation.settings import SAMPLING_OPTIONS, EvaluationSettings, TrialKey
-from examples.tau2.evaluation.store import Trial, TrialStore
+from examples.tau2.evaluation.store import TrialStore
 
 # an evaluation stops when so many trials in a row have failed for the same reason
 MAX_EQUAL_FAILURES = 5
@@ -64,8 +63,10 @@ async def play_missing(
     queue = iter(missing)
     failures: dict[TrialKey, str] = {}
     equal_failures: list[str] = []
+    solved = sum(is_successful(trial.reward) for trial in store.trials.values())
 
     async def work() -> None:
+        nonlocal solved
         for key in queue:
             if len(equal_failures) >= MAX_EQUAL_FAILURES:
                 failures[key] = f"not played, after {len(equal_failures)} equal failures in a row"
@@ -81,10 +82,11 @@ async def play_missing(
                 equal_failures.append(reason)
             else:
                 equal_failures.clear()
-                store.add(Trial(key.number, info))
+                store.add(key.number, info)
+                solved += is_successful(info.reward)
                 progress.update()
-            solved = _solved_share(store.trials.values())
-            progress.set_postfix(solved=f"{solved:.0%}", failed=len(failures))
+            share = solved / max(1, len(store.trials))
+            progress.set_postfix(solved=f"{share:.0%}", failed=len(failures))
 
     with tqdm(total=len(keys), initial=len(keys) - len(missing), unit="episode") as progress:
         await asyncio.gather(*(work() for _ in range(concurrency)))
@@ -214,8 +216,3 @@ def _hint(error: Exception, option: str, arguments: dict[str, Any], variable: st
 def _without_numbers(text: str) -> str:
     """Leave out what differs between equal failures: ids of requests, ports, times."""
     return re.sub(r"[0-9a-f-]{8,}|\d+", "", text)
-
-
-def _solved_share(trials: Iterable[Trial]) -> float:
-    solved = [is_successful(trial.info.reward) for trial in trials]
-    return sum(solved) / len(solved) if solved else 0.0

@@ -2,29 +2,36 @@
 
 import fcntl
 import json
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.evaluation.settings import TrialKey
+from examples.tau2.evaluation.setup_hints import EpisodeSigns, signs_of_episode
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished episode of the evaluation; trials of a task are counted from 0."""
+    """What is measured of a finished episode.
 
-    number: int
-    info: Tau2RunInfo
+    `offset` is where its line begins in the file.
+    """
 
-    @property
-    def key(self) -> TrialKey:
-        return TrialKey(self.info.task_id, self.number)
+    key: TrialKey
+    reward: float
+    termination: str
+    statistics: dict[str, float]
+    signs: EpisodeSigns
+    offset: int
 
 
 class TrialStore:
     """The finished trials of an evaluation, read from a file and appended to it.
 
-    A line of the file has one trial: its number, a space, the episode.
+    A line of the file has one trial: its number, a space, the episode. The episodes stay in the
+    file; `trials` has what is measured of them.
     A last line without an end is dropped: the process was killed while it wrote the line.
 
     Raises:
@@ -34,28 +41,48 @@ class TrialStore:
     def __init__(self, path: Path):
         self.trials: dict[TrialKey, Trial] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
+        self._file = path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OSError(f"another evaluation is writing to {path}") from None
-        lines = path.read_bytes().splitlines(keepends=True)
-        finished = [line for line in lines if line.endswith(b"\n")]
-        if finished != lines:
-            path.write_bytes(b"".join(finished))
-        for line in finished:
-            number, _, episode = line.partition(b" ")
-            trial = Trial(int(number), Tau2RunInfo.from_json(episode))
-            self.trials[trial.key] = trial
+        offset = 0
+        with path.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    self._file.truncate(offset)
+                    break
+                number, _, episode = line.partition(b" ")
+                self._remember(int(number), Tau2RunInfo.from_json(episode), offset)
+                offset += len(line)
 
-    def add(self, trial: Trial) -> None:
-        """Append a trial to the file, in a single write."""
-        self._file.write(b"%d %b\n" % (trial.number, trial.info.to_json(indent=None)))
-        self.trials[trial.key] = trial
+    def add(self, number: int, info: Tau2RunInfo) -> None:
+        """Append a trial to the file, in a single write; trials of a task are counted from 0."""
+        offset = self._file.seek(0, os.SEEK_END)
+        self._file.write(b"%d %b\n" % (number, info.to_json(indent=None)))
+        self._remember(number, info, offset)
+
+    def episodes(self, trials: Iterable[Trial]) -> Iterator[bytes]:
+        """Read the episodes of these trials, each as JSON."""
+        with open(self._file.name, "rb") as file:
+            for trial in trials:
+                file.seek(trial.offset)
+                yield file.readline().partition(b" ")[2]
 
     def close(self) -> None:
         """Close the file, and let another process write it."""
         self._file.close()
+
+    def _remember(self, number: int, info: Tau2RunInfo, offset: int) -> None:
+        key = TrialKey(info.task_id, number)
+        self.trials[key] = Trial(
+            key,
+            info.reward,
+            info.termination,
+            info.statistics(),
+            signs_of_episode(info),
+            offset,
+        )
 
 
 def open_store(folder: Path, identity: dict[str, object]) -> TrialStore:

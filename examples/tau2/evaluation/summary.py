@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from examples.tau2.episode import environment
-from examples.tau2.evaluation.metrics import Metrics, measure
+from examples.tau2.evaluation.metrics import Metrics, measure, measure_task
 from examples.tau2.evaluation.settings import Difference, EvaluationSettings, TrialKey
-from examples.tau2.evaluation.setup_hints import add_signs, setup_hints, signs_of_episode
+from examples.tau2.evaluation.setup_hints import add_signs, setup_hints
 from examples.tau2.evaluation.store import Trial
-from examples.tau2.evaluation.tau2_results import select_tasks, tau2_results
 
 # the text shows pass^k up to this k; summary.json has all of them
 MAX_SHOWN_K = 8
@@ -74,18 +73,22 @@ def summarize(
     settings: EvaluationSettings, trials: Sequence[Trial], missing: Mapping[TrialKey, str]
 ) -> Summary:
     """Measure the trials; `missing` has the reason why each of the others is missing."""
-    results = tau2_results(settings, trials)
-    acting = {task.id for task in results.tasks if environment.expected_actions(task)}
-    terminations = Counter(trial.info.termination for trial in trials)
-    signs = add_signs(signs_of_episode(trial.info) for trial in trials)
+    # the rewards of each task's episodes
+    rewards: dict[str, list[float]] = defaultdict(list)
+    for trial in trials:
+        rewards[trial.key.task_id].append(trial.reward)
+    rows = {task_id: settings.task_row(task_id) for task_id in rewards}
+    acting = [rewards[name] for name, row in rows.items() if environment.expected_actions(row.task)]
+    terminations = Counter(trial.termination for trial in trials)
+    signs = add_signs(trial.signs for trial in trials)
     calls_are_expected = settings.econfig.solo_mode or bool(acting)
     return Summary(
         identity=settings.identity(),
         num_trials=settings.num_trials,
-        all_tasks=measure(results),
-        expecting_actions=measure(select_tasks(results, acting)),
+        all_tasks=measure(rewards.values()),
+        expecting_actions=measure(acting),
         by_domain={
-            domain: measure(select_tasks(results, _tasks_of(settings, domain)))
+            domain: measure([rewards[name] for name, row in rows.items() if row.domain == domain])
             for domain in settings.domains
         },
         terminations=dict(terminations.most_common()),
@@ -95,7 +98,7 @@ def summarize(
         hints=list(setup_hints(signs, calls_are_expected)),
         missing=dict(sorted(missing.items())),
         training_differences=settings.training_differences,
-        by_task={task.id: measure(select_tasks(results, {task.id})) for task in results.tasks},
+        by_task={task_id: measure_task(values) for task_id, values in rewards.items()},
     )
 
 
@@ -163,13 +166,9 @@ def _each_to_json(metrics: Mapping[str, Metrics]) -> dict[str, dict[str, float |
     return {name: values.to_json() for name, values in metrics.items()}
 
 
-def _tasks_of(settings: EvaluationSettings, domain: str) -> set[str]:
-    return {task_id for task_id in settings.rows if settings.task_row(task_id).domain == domain}
-
-
 def _means(trials: Sequence[Trial]) -> dict[str, float]:
     """Average each statistic of the episodes, except those that only say how episodes ended."""
-    episodes = [trial.info.statistics() for trial in trials]
+    episodes = [trial.statistics for trial in trials]
     if not episodes:
         return {}
     names = [name for name in episodes[0] if not name.startswith("termination/")]
