@@ -171,7 +171,7 @@ async def _make_clients(
 ) -> dict[tuple[str, str], AsyncOpenAI]:
     """Make a client for each base URL and API key; clients of one server share connections."""
     bare_client = AsyncOpenAI(api_key="none", max_retries=0)
-    clients = {}
+    clients: dict[tuple[str, str], AsyncOpenAI] = {}
     for url, key in {(call.base_url, call.api_key) for call in calls}:
         if our_client:
             clients[url, key] = await llm.shared_client(url, key)

@@ -24,7 +24,7 @@ def play(
     ):
         if user:
             data = {**data, "user_llm_base_url": simulator.base_url}
-        reward = asyncio.run(run_agent_return_reward(data, **server_of(policy), **arguments))
+        reward = asyncio.run(run_agent_return_reward(data, **{**server_of(policy), **arguments}))
         return reward, policy.requests
 
 

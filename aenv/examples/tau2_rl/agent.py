@@ -26,14 +26,13 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 import httpx
-from agents import Agent, ModelSettings
+from agents import Agent, ModelSettings, OpenAIChatCompletionsModel
 from agents.models import get_default_model
 
 from aenv.examples.tau2_rl.conversation import Conversation, open_conversation
-from aenv.examples.tau2_rl.policy import Policy
 from aenv.examples.tau2_rl.service.server import ensure_service
 from examples.tau2.episode.failures import describe_error
-from examples.tau2.episode.llm import shared_client
+from examples.tau2.episode.llm import served_name, shared_client
 from examples.tau2.episode.variables import check_variables
 
 
@@ -64,8 +63,8 @@ async def run_agent_return_reward(
 
     Raises:
         ValueError: the episode cannot be played in an instance.
-        AEnvError, OpenAIError, AgentsException, RuntimeError: something else than the policy
-            failed, so the episode says nothing about the policy.
+        AEnvError, OpenAIError, BadAnswer, AgentsException, RuntimeError, ConversationRefused:
+            something else than the policy failed, so the episode says nothing about the policy.
     """
     client = await shared_client(base_url, api_key, http_client)
     arguments = {"max_completion_tokens": max_completion_tokens, **extra_args}
@@ -74,8 +73,8 @@ async def run_agent_return_reward(
             name="tau2",
             instructions=conversation.system_prompt,
             tools=conversation.tools,
-            model=Policy(
-                model or get_default_model(),
+            model=OpenAIChatCompletionsModel(
+                served_name(model or get_default_model()),
                 client,
                 should_replay_reasoning_content=lambda _: False,
             ),

@@ -38,7 +38,7 @@ from aenv.examples.tau2_rl.sdk_environment import (
     environment_variables,
 )
 from examples.tau2.episode.completions import MAX_NESTING
-from examples.tau2.episode.failures import agent_failure, describe_error
+from examples.tau2.episode.failures import ConversationRefused, agent_failure, describe_error
 
 # not a child of the logger `aenv`, which has the SDK's handler
 logger = logging.getLogger("tau2_rl")
@@ -167,17 +167,19 @@ class Conversation(RunHooks):
         """Let the agent speak until the episode is over, and return tau2's reward.
 
         Raises:
-            AEnvError, OpenAIError, AgentsException, RuntimeError: the episode says nothing about
-                the policy.
+            AEnvError, OpenAIError, BadAnswer, AgentsException, RuntimeError, ConversationRefused:
+                the episode says nothing about the policy.
         """
         deadline = asyncio.timeout(self.timeout + GRACE / 2)
         try:
             async with deadline:
                 await self._converse(agent)
         except openai.APIStatusError as error:
-            failure = agent_failure(error)
+            failure = agent_failure(error, is_answered=self.turns > 0)
             if failure is None or self.turns == 0:
                 raise
+            if isinstance(failure, ConversationRefused):
+                raise failure from error
             logger.info("the policy's own failure: %s", describe_error(failure))
             return 0.0
         except Exception:

@@ -14,7 +14,7 @@ import httpx
 import openai
 from openai.types.chat import ChatCompletion
 
-from examples.tau2.episode.completions import join_thinking
+from examples.tau2.episode.completions import join_thinking, to_utf8
 
 # the most characters of a server's words in a message
 MAX_WORDS = 300
@@ -75,7 +75,7 @@ def to_completion(body: dict[str, Any]) -> ChatCompletion:
 
     The content becomes text, with thoughts before it as in training, where AReaL's proxy leaves
     them in the content. The text of a refusal becomes the content, if there is no other. Each tool
-    call gets an id if it has none, and arguments as a text.
+    call gets an id if it has none, and arguments as a text. Tokens that are not counted are 0.
 
     Raises:
         BadAnswer: the body has no message, or a part of it that is not known.
@@ -84,14 +84,13 @@ def to_completion(body: dict[str, Any]) -> ChatCompletion:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise BadAnswer(f"the answer has no message: {server_words(body)}")
-    message = {"role": "assistant", **message, **_content(message)}
-    message["tool_calls"] = [_tool_call(call) for call in _calls(message)] or None
-    usage = body.get("usage")
+    calls = [_tool_call(call) for call in _calls(message)]
+    message = {"role": "assistant", **_content(message), "tool_calls": calls or None}
     completion = {
         **body,
         "id": _text_id(body.get("id"), "chatcmpl"),
         "choices": [{**choice, "message": message}],
-        "usage": usage if isinstance(usage, dict) else None,
+        "usage": _usage(body.get("usage")),
     }
     return ChatCompletion.construct(None, **completion)
 
@@ -189,7 +188,7 @@ def _content(message: dict[str, Any]) -> dict[str, Any]:
     # some servers send the thoughts twice
     if "</think>" not in text:
         text = join_thinking(text, thoughts)
-    return {"content": text or None, "refusal": refusal}
+    return {"content": to_utf8(text or None), "refusal": refusal}
 
 
 def _parts(content: object) -> list[dict[str, Any]]:
@@ -238,11 +237,19 @@ def _tool_call(call: Any) -> dict[str, Any]:
         # null and [] are how some servers write that there are none
         arguments = json.dumps(arguments or {}, ensure_ascii=False)
     return {
-        **call,
         "id": _text_id(call.get("id"), "call"),
         "type": "function",
-        "function": {"name": function["name"], "arguments": arguments},
+        "function": {"name": to_utf8(function["name"]), "arguments": to_utf8(arguments)},
     }
+
+
+def _usage(usage: object) -> dict[str, Any] | None:
+    """Fill in what a server did not count; None if it counted nothing."""
+    if not isinstance(usage, dict) or not usage:
+        return None
+    prompt, completion = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    counted = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return {**usage, **counted, "total_tokens": usage.get("total_tokens") or prompt + completion}
 
 
 def _text_id(value: object, prefix: str) -> str:

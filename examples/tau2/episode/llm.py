@@ -35,18 +35,24 @@ USER_CALL_TIMEOUT = 120.0
 def served_llm(client: AsyncOpenAI, model: str | None, arguments: dict[str, Any]) -> CallLLM:
     """Make the LLM of an OpenAI-compatible server; `client` must not retry (`max_retries=0`).
 
-    The name of the model may have a prefix of litellm's, which the server does not know:
-    `openai/<model>` or `hosted_vllm/<model>`.
+    The name of the model may have a prefix of litellm's: `openai/<model>`, `hosted_vllm/<model>`.
     """
-    name = model or "default"
-    for prefix in _SERVER_PREFIXES:
-        name = name.removeprefix(prefix)
+    name = served_name(model)
 
     async def call_server(messages, tools, tool_choice, **more) -> ChatCompletion:
         chosen = _merge(arguments, more)
         return await complete(client, name, messages, tools, tool_choice, chosen)
 
     return call_server
+
+
+def served_name(model: str | None) -> str:
+    """Return the name by which a server knows a model: without a prefix of litellm's."""
+    name = model or "default"
+    for prefix in _SERVER_PREFIXES:
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return name
 
 
 def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | None) -> CallLLM:
@@ -132,18 +138,26 @@ def key_argument(arguments: dict[str, Any] | None) -> str | None:
     return None
 
 
+class Client(AsyncOpenAI):
+    """OpenAI's client for chat completions, which servers may answer in other shapes."""
+
+    # openai's signature has overloads for streams
+    # pyrefly: ignore[bad-override]
+    async def post(self, path: str, *, cast_to: Any, **options: Any) -> Any:
+        """Send a request, and read its answer as a chat completion: see `read_answer`."""
+        return read_answer(await super().post(path, cast_to=httpx.Response, **options))
+
+
 async def shared_client(
     base_url: str | None, api_key: str | None, http_client: httpx.AsyncClient | None = None
-) -> AsyncOpenAI:
+) -> Client:
     """Make a client that never retries.
 
     Without an `http_client`, all clients of an event loop for the same server share connections.
     Where `base_url` or `api_key` is None, openai's environment variables decide.
     """
     if http_client is not None:
-        return AsyncOpenAI(
-            base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0
-        )
+        return Client(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
     key = asyncio.get_running_loop(), base_url
     if key not in _clients:
         opened = _open_client(base_url, api_key)
@@ -152,9 +166,7 @@ async def shared_client(
     return client.with_options(api_key=api_key)
 
 
-async def _open_client(
-    base_url: str | None, api_key: str | None
-) -> AsyncGenerator[AsyncOpenAI, None]:
+async def _open_client(base_url: str | None, api_key: str | None) -> AsyncGenerator[Client, None]:
     """Yield a client, and close it when the event loop ends.
 
     An event loop that ends, as in `asyncio.run`, resumes such generators, so that they clean up.
@@ -164,7 +176,7 @@ async def _open_client(
     http_client = openai.DefaultAioHttpClient(
         limits=httpx.Limits(max_connections=None), verify=certificates()
     )
-    client = AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
+    client = Client(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
     try:
         yield client
     finally:
@@ -175,7 +187,7 @@ async def _open_client(
 # the client of each event loop and base URL, and the generator that closes it
 _clients: dict[
     tuple[asyncio.AbstractEventLoop, str | None],
-    tuple[AsyncOpenAI, AsyncGenerator[AsyncOpenAI, None]],
+    tuple[Client, AsyncGenerator[Client, None]],
 ] = {}
 
 
@@ -208,10 +220,9 @@ async def complete(
             options["extra_json"] = value
         else:
             body[name] = value
-    response = await client.post(
-        "/chat/completions", body=body, options=options, cast_to=httpx.Response
+    return await client.post(
+        "/chat/completions", body=body, options=options, cast_to=ChatCompletion
     )
-    return read_answer(response)
 
 
 def _merge(arguments: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
