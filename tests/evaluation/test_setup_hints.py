@@ -7,7 +7,7 @@ import pytest
 from examples.tau2.evaluation.setup_hints import (
     EpisodeSigns,
     add_signs,
-    is_call_as_text,
+    call_as_text,
     resembled_tool,
     setup_hints,
 )
@@ -20,6 +20,10 @@ NOTHING = EpisodeSigns(0, 0, Counter(), (), (), 0)
     "text",
     [
         '<tool_call>\n{"name": "create_task", "arguments": {"title": "x"}}\n</tool_call>',
+        '<minimax:tool_call>\n<invoke name="create_task">',
+        '<|tool_call>call:create_task{title:<|"|>x<|"|>}<tool_call|>',
+        "<start_function_call>call:create_task{title:<escape>x<escape>}<end_function_call>",
+        '<TOOLCALL>[{"name": "create_task", "arguments": {}}]</TOOLCALL>',
         "<tool_call>create_task\n<arg_key>title</arg_key>\n<arg_value>x</arg_value>\n</tool_call>",
         "I will do it.\n<function=create_task>\n<parameter=title>\nx\n</parameter>\n</function>",
         '<function_calls>\n<invoke name="create_task">',
@@ -29,6 +33,8 @@ NOTHING = EpisodeSigns(0, 0, Counter(), (), (), 0)
         '{"type": "function", "name": "create_task", "parameters": {}}',
         '{"type": "function", "function": {"name": "create_task", "arguments": "{}"}}',
         '{"arguments": {"title": "x"}, "name": "create_task"}',
+        "{'name': 'create_task', 'arguments': {'title': 'x'}}",
+        '{"action": "create_task", "action_input": {"title": "x"}}',
         '```json\n[{"name": "functions.create_task", "arguments": {}}]\n```',
         '<|python_tag|>{"name": "create_task", "parameters": {}}',
         '[create_task(title="x"), get_users()]',
@@ -38,12 +44,20 @@ NOTHING = EpisodeSigns(0, 0, Counter(), (), (), 0)
         "done()",
         "<|tool_calls_section_begin|><|tool_call_begin|>functions.create_task:0",
         "<\uff5ctool▁calls▁begin\uff5c><\uff5ctool▁call▁begin\uff5c>create_task",
+        "<\uff5cDSML\uff5cfunction_calls>\n<\uff5cDSML\uff5cinvoke name=",
+        'functioncreate_task\n```json\n{"title": "x"}\n```',
+        'functions.create_task:0{"title": "x"}',
+        'create_task[ARGS]{"title": "x"}',
+        'create_task{"title": "x"}',
+        '```tool_code\ncreate_task("user_1", "x")\n```',
+        "<create_task>\n<title>x</title>\n</create_task>",
+        'assistantcommentary to=functions.create_task json{"title": "x"}',
         '<|channel|>commentary to=functions.create_task <|constrain|>json<|message|>{"title": "x"}',
         'Thought: hm\nAction: create_task\nAction Input: {"title": "x"}',
     ],
 )
 def test_calls_as_text(text):
-    assert is_call_as_text(text, TOOLS)
+    assert call_as_text(text, TOOLS)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +69,28 @@ def test_calls_as_text(text):
         'Your data: {"name": "Important Meeting", "arguments": "none"}',
         '{"name": "create_task"} is what the log says',
         "def make_task(title='x'): pass",
+        "def create_task(title='x'): pass",
         "We are all done(for now).",
         "Use the function f(x) = 2 x",
         "",
     ],
 )
 def test_texts_that_are_no_calls(text):
-    assert not is_call_as_text(text, TOOLS)
+    assert not call_as_text(text, TOOLS)
+
+
+def test_the_excerpt_shows_the_call():
+    text = f"I will do it. {'x' * 500} <function=create_task>\n<parameter=title>"
+    assert call_as_text(text, TOOLS) == "<function=create_task>\n<parameter=title>"
+
+
+@pytest.mark.parametrize(
+    "part", [" ", "1.", "a-", "_", "create_task ", '"name": "done" ', "<", "["]
+)
+def test_a_model_that_repeats_itself_makes_no_call_and_costs_little_time(part):
+    # a search that grows with the square of the length would not end
+    assert call_as_text(part * 200_000, TOOLS) is None
+    assert resembled_tool(part * 200_000, TOOLS) in (None, "create_task", "done")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +106,10 @@ def test_texts_that_are_no_calls(text):
         ("mcp__server__create_task", "create_task"),
         ("tau2-env@1.0.0/create_task", "create_task"),
         ("functions_create_task", "create_task"),
+        ("mcp_tau2_create_task", "create_task"),
+        ("create_task<|channel|>commentary", "create_task"),
+        ("create_task_1", "create_task"),
+        ("create_task()", "create_task"),
         ("tool_done", "done"),
         ("not_done", None),
         ("create_tasks", None),

@@ -21,14 +21,29 @@ NOTICEABLE_SHARE = 0.05
 # the most characters of an answer in a hint
 MAX_EXCERPT = 120
 
-# by which marks the families of models begin a call
-_CALL_MARKS = (
-    r"<tool_call>|<\|tool_call\|>|<function_calls?>|<function=|<invoke name=|\[TOOL_CALLS\]"
-    r"|<\|python_tag\|>|<\|action_start\|>|<\|tool_calls_section_begin\|>"
-    r"|<\uff5ctool▁calls▁begin\uff5c>|<\|channel\|>commentary to="
+# how the families of models begin a call
+_CALL_MARKS = re.compile(
+    r"<[|\uff5c]?[\w:\uff5c]{0,20}(?:tool[_▁]?call|function_call|invoke name=)"
+    r"|<function=|<(?:function|tool) name=|\[TOOL_CALLS\]|\[ARGS\]|<\|python_(?:tag|start)\|>"
+    r"|<\|action_start\|>|<\|START_ACTION\|>|<\|tools_prefix\|>|✿FUNCTION✿|\bto=functions\.",
+    re.IGNORECASE,
 )
+# what stands around a tool's name in a call: a key of JSON, which wants arguments elsewhere, ...
+_NAME_KEY = re.compile(
+    r"""["'](?:name|function|tool|tool_name|action|recipient_name)["']\s*:\s*["'][\w.:/-]{0,30}\Z"""
+)
+_ARGUMENTS_KEY = re.compile(
+    r"""["'](?:arguments|parameters|args|kwargs|(?:tool_|action_)?input)["']\s*:"""
+)
+# ... or arguments right after it
+_ARGUMENTS = re.compile(
+    r"""\s?\(\s{0,20}(?:\w{1,40}\s?=[^=]|[{"'])|(?::\d+)?(?:\sjson)?\s?\{\s{0,20}\w*["'<:]"""
+    r"""|\s?```(?:json)?\s?\{|\s{1,3}Action Input:"""
+)
+# the most characters that are looked at before and after a tool's name
+_NEAR = 80
 # words that servers and agents' frameworks put before a tool's name, with one underscore
-_PREFIX_WORDS = "functions?|tools?|api|default_api|mcp|tau2"
+_PREFIX_WORDS = "functions?|tools?|(?:default_)?api|mcp|tau2"
 
 
 @dataclass(frozen=True)
@@ -36,8 +51,9 @@ class EpisodeSigns:
     """What an episode shows of the server's set-up.
 
     `tool_calls` and `turns` are the agent's. `malformed` has the number of turns by what is wrong.
-    `call_texts` are answers that look like calls, and `odd_names` the names of called tools that
-    only resemble an offered one, as (called, offered). `cut_turns` ended at the limit of tokens.
+    `call_texts` are excerpts of the answers that look like calls. `odd_names` are the names of
+    called tools that only resemble an offered one, as (called, offered). `cut_turns` ended at the
+    limit of tokens.
     """
 
     turns: int
@@ -63,7 +79,7 @@ def signs_of_episode(info: Tau2RunInfo) -> EpisodeSigns:
         turns=len(info.turns),
         tool_calls=len(called),
         malformed=Counter(turn.malformed for turn in info.turns if turn.malformed),
-        call_texts=tuple(text[:MAX_EXCERPT] for text in texts if is_call_as_text(text, tools)),
+        call_texts=tuple(filter(None, (call_as_text(text, tools) for text in texts))),
         odd_names=tuple((name, tool) for name, tool in odd_names if tool is not None),
         cut_turns=sum(turn.finish_reason == "length" for turn in info.turns),
     )
@@ -121,45 +137,50 @@ _PARSER_ADVICE = (
 )
 
 
-def is_call_as_text(text: str, tools: tuple[str, ...]) -> bool:
-    """Whether a text is, or has in it, a tool call as some family of models writes it.
+def call_as_text(text: str, tools: tuple[str, ...]) -> str | None:
+    """Find a tool call in a text, as some family of models writes it, and return its beginning.
 
-    A text that only names a tool, or has JSON of another kind, is none.
+    Return None if there is none: a text that only names a tool, or has JSON of another kind, is no
+    call. The time grows with the length of the text.
     """
-    return bool(_call_pattern(tools).search(text))
+    mark = _CALL_MARKS.search(text)
+    if mark:
+        return text[mark.start() :][:MAX_EXCERPT]
+    has_arguments_key = _ARGUMENTS_KEY.search(text) is not None
+    is_short = len(text.split()) <= 3
+    for name in _names_pattern(tools).finditer(text):
+        before = text[max(0, name.start() - _NEAR) : name.start()]
+        after = text[name.end() : name.end() + _NEAR]
+        if (
+            (has_arguments_key and _NAME_KEY.search(before))
+            or (_ARGUMENTS.match(after) and not before.endswith("def "))
+            or (before[-1:] == "<" and after[:1] == ">")
+            or (after.startswith("()") and is_short)
+        ):
+            return text[max(0, name.start() - MAX_EXCERPT // 4) :][:MAX_EXCERPT]
+    return None
 
 
 def resembled_tool(name: str, tools: tuple[str, ...]) -> str | None:
-    """Find the offered tool whose name is called with a prefix or a number; None if there is none.
+    """Find the offered tool whose name is called with an addition; None if there is none.
 
-    `functions.look`, `default_api:look`, `tau2__look` and `look:0` resemble `look`.
+    `functions.look`, `default_api:look`, `tau2__look`, `look:0` and `look<|channel|>` resemble
+    `look`. `look_up` is another name, which a model may make up.
     """
     if name in tools:
         return None
+    begin, end = rf"(?:\A|\W|__|\A(?:(?:{_PREFIX_WORDS})_)+)", r"(?:\Z|\W|__|_\d+\Z)"
     for tool in tools:
-        prefix = rf"(?:.*(?:[.:/]|__)|(?:{_PREFIX_WORDS})_)?"
-        if re.fullmatch(rf"{prefix}{re.escape(tool)}(?:[:#.-]\d+)?", name):
+        if re.search(f"{begin}{re.escape(tool)}{end}", name):
             return tool
     return None
 
 
 @cache
-def _call_pattern(tools: tuple[str, ...]) -> re.Pattern[str]:
-    tool = "|".join(re.escape(name) for name in tools)
-    name = rf"(?:[\w.:/-]*[.:/_])?(?:{tool})"
-    json_call = (
-        rf'"(?:name|function|tool|tool_name|recipient_name)"\s*:\s*"{name}"'
-        r'[\s\S]*"(?:arguments|parameters|args|input)"\s*:'
-    )
-    json_call_reversed = (
-        r'"(?:arguments|parameters|args|input)"\s*:[\s\S]*'
-        rf'"(?:name|function|tool|tool_name|recipient_name)"\s*:\s*"{name}"'
-    )
-    python_call = rf"\b{name}\(\s*(?:\w+\s*=|\{{)"
-    bare_call = rf"\A\s*\[?\s*{name}\(\s*\)\s*\]?\s*\Z"
-    react_call = rf"Action:\s*{name}\s+Action Input:"
-    kinds = (_CALL_MARKS, json_call, json_call_reversed, python_call, bare_call, react_call)
-    return re.compile("|".join(kinds))
+def _names_pattern(tools: tuple[str, ...]) -> re.Pattern[str]:
+    names = "|".join(re.escape(name) for name in sorted(tools, key=len, reverse=True))
+    # without special tokens, DeepSeek's "function" and the name are one word
+    return re.compile(rf"(?<![A-Za-z0-9])(?:function)?(?:{names})(?![A-Za-z0-9_])")
 
 
 @cache
