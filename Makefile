@@ -61,6 +61,7 @@ chaos: .venv model
 
 bench: .venv
 	$(PYTHON) -m benchmarks.episodes
+	$(PYTHON) -m benchmarks.summaries
 
 clean:
 	rm -rf .venv .cache .pytest_cache .ruff_cache

@@ -1,8 +1,8 @@
 """The text of a summary."""
 
-from examples.tau2.evaluation.metrics import Estimate, Metrics
+from examples.tau2.evaluation.metrics import Estimate, Metrics, measure_task
 from examples.tau2.evaluation.settings import Difference, TrialKey
-from examples.tau2.evaluation.summary import Summary, summary_lines
+from examples.tau2.evaluation.summary import MAX_LISTED_TASKS, Summary, summary_lines
 
 NOTHING = Metrics(0, 0, {})
 HALF = Metrics(2, 4, {"reward": Estimate(0.5, 0.25, 0.75), "pass^1": Estimate(0.5, 0.0, 1.0)})
@@ -50,6 +50,20 @@ def test_estimates_are_shown_with_their_intervals():
         "tool calls: 5; malformed turns: unknown_tool 2, empty 1",
         "look at the server: no tool was called",
     ]
+
+
+def test_many_tasks_are_counted_instead_of_listed():
+    always, never = measure_task([1.0, 1.0]), measure_task([0.0, 0.0])
+    by_task = {f"task {number}": HALF for number in range(MAX_LISTED_TASKS)}
+    listed = list(summary_lines(summary(all_tasks=HALF, by_task=by_task)))
+    assert sum("task 1" in line for line in listed) > 1
+    by_task |= {"a": always, "b": never, "c": never}
+    counted = list(summary_lines(summary(all_tasks=HALF, by_task=by_task)))
+    assert not any("task 1" in line for line in counted)
+    assert (
+        f"\nby task: 1 always solved, {MAX_LISTED_TASKS} sometimes, 2 never; "
+        "summary.json has each of them"
+    ) in counted
 
 
 def test_several_domains_are_shown_apart():

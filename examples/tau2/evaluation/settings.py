@@ -224,7 +224,8 @@ def _rows(
     for task_id in chosen:
         if task_id not in rows:
             raise ValueError(f"--tasks {task_id}: no task of {' or '.join(datasets)}")
-    return {task_id: row for task_id, row in rows.items() if task_id in chosen}
+    wanted = set(chosen)
+    return {task_id: row for task_id, row in rows.items() if task_id in wanted}
 
 
 def _training_differences(

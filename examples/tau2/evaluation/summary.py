@@ -14,6 +14,8 @@ from examples.tau2.evaluation.store import Trial
 
 # the text shows pass^k up to this k; summary.json has all of them
 MAX_SHOWN_K = 8
+# the text lists up to this number of tasks; tau2's base splits have 114 at most
+MAX_LISTED_TASKS = 150
 # the means that the text shows, a line each
 SHOWN_MEANS = (
     ("episode/steps", "agent/turns", "episode/seconds"),
@@ -131,12 +133,7 @@ def _estimate_lines(metrics: Metrics) -> Iterator[str]:
 
 
 def _detail_lines(summary: Summary) -> Iterator[str]:
-    yield "\nby task      trials  reward  pass^k"
-    for task_id, metrics in summary.by_task.items():
-        estimates = metrics.estimates
-        shown = [name for name in _shown_pass_names() if name in estimates]
-        passed = " ".join(f"{estimates[name].mean:.2f}" for name in shown)
-        yield f"  {metrics.episodes:3}  {estimates['reward'].mean:.2f}  {passed}  {task_id}"
+    yield from _task_lines(summary.by_task)
     ends = [f"{reason} {number}" for reason, number in summary.terminations.items()]
     yield f"\nended by: {', '.join(ends)}"
     for names in SHOWN_MEANS:
@@ -146,6 +143,25 @@ def _detail_lines(summary: Summary) -> Iterator[str]:
     yield f"tool calls: {summary.tool_calls}; malformed turns: {', '.join(malformed) or 'none'}"
     for hint in summary.hints:
         yield f"look at the server: {hint}"
+
+
+def _task_lines(by_task: Mapping[str, Metrics]) -> Iterator[str]:
+    """Write a line for each task; only one line in all if the tasks are many."""
+    if len(by_task) > MAX_LISTED_TASKS:
+        passed = [metrics.estimates["pass^1"].mean for metrics in by_task.values()]
+        always, never = passed.count(1.0), passed.count(0.0)
+        sometimes = len(passed) - always - never
+        yield (
+            f"\nby task: {always} always solved, {sometimes} sometimes, {never} never; "
+            "summary.json has each of them"
+        )
+        return
+    yield "\nby task      trials  reward  pass^k"
+    for task_id, metrics in by_task.items():
+        estimates = metrics.estimates
+        shown = [name for name in _shown_pass_names() if name in estimates]
+        passed = " ".join(f"{estimates[name].mean:.2f}" for name in shown)
+        yield f"  {metrics.episodes:3}  {estimates['reward'].mean:.2f}  {passed}  {task_id}"
 
 
 def _missing_lines(missing: Mapping[TrialKey, str]) -> Iterator[str]:
