@@ -1,6 +1,7 @@
 """Where the records of a run are found, and which of the episodes are shown."""
 
 from itertools import pairwise
+from pathlib import Path
 
 from examples.tau2.viewer.sources import (
     EpisodeSource,
@@ -29,7 +30,7 @@ def test_trials_of_an_evaluation_are_found_by_task_and_a_half_written_one_is_not
 
 def test_a_long_run_is_thinned_out_evenly_by_whole_groups():
     found = [
-        EpisodeSource((step, "train", task), b"")
+        EpisodeSource((step, "train", task), Path(task))
         for step in range(100)
         for task in "ab"
         for _ in range(8)

@@ -163,7 +163,7 @@ def _compare_databases(frozen: FrozenDB, expected: DB, left: DB) -> Iterator[Dat
         if not keys:
             continue
         values = [_plain_data(getattr(db, field), keys) for db in (expected, left)]
-        for level in chain.from_iterable(DeepDiff(*values, view="tree").values()):
+        for level in chain.from_iterable(DeepDiff(*_differing(*values), view="tree").values()):
             path = level.path(output_format="list")
             difference: DatabaseDifference = {"path": [field, *path]}
             if level.t1 is not notpresent:
@@ -174,9 +174,22 @@ def _compare_databases(frozen: FrozenDB, expected: DB, left: DB) -> Iterator[Dat
 
 
 def _plain_data(value: Any, keys: set[str]) -> Any:
-    """Make JSON data of a database's field; of a table, only of the items of these keys."""
+    """Make JSON data of a database's field; of a table, only of the items of these keys.
+
+    A list of models becomes a dict by position.
+    """
     if isinstance(value, TableView):
         value = {key: value[key] for key in value if key in keys}
     elif isinstance(value, ListView):
-        value = list(value)
+        return dict(enumerate(to_jsonable_python(list(value))))
     return to_jsonable_python(value)
+
+
+def _differing(*values: Any) -> Sequence[Any]:
+    """Leave out what two dicts have in common: DeepDiff would walk through all of it."""
+    expected, left = values
+    if not (isinstance(expected, dict) and isinstance(left, dict)):
+        return values
+    common = expected.keys() & left.keys()
+    equal = {key for key in common if repr(expected[key]) == repr(left[key])}
+    return [{key: value[key] for key in value if key not in equal} for value in values]

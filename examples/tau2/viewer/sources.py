@@ -21,18 +21,19 @@ _PASS_NAME = re.compile(r"pass\^\d+")
 class EpisodeSource:
     """An episode that is not read yet.
 
-    Episodes of equal `group` can be compared. `content` is a file, or the JSON itself. `trial` is
-    the number of an evaluation's trial; None outside evaluations.
+    Episodes of equal `group` can be compared. `trial` is the number of an evaluation's trial, whose
+    line begins at `offset` of the file; None outside evaluations, where an episode has a file.
     """
 
     group: tuple[Any, ...]
-    content: Path | bytes
+    path: Path
     trial: int | None = None
+    offset: int = 0
 
     @property
     def name(self) -> str:
         """The name of the episode in messages."""
-        return str(self.content) if isinstance(self.content, Path) else f"trial {self.trial}"
+        return str(self.path) if self.trial is None else f"trial {self.trial}"
 
     def read(self) -> Tau2RunInfo:
         """Read the episode.
@@ -40,8 +41,11 @@ class EpisodeSource:
         Raises:
             ValueError, OSError: the episode cannot be read.
         """
-        content = self.content
-        return Tau2RunInfo.from_json(content.read_bytes() if isinstance(content, Path) else content)
+        if self.trial is None:
+            return Tau2RunInfo.from_json(self.path.read_bytes())
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return Tau2RunInfo.from_json(file.readline().partition(b" ")[2])
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def find_episodes(folder: Path) -> list[EpisodeSource]:
             if version.isdecimal():
                 task = path.stem.rpartition("-")[0]
                 found.append(EpisodeSource((int(version), purpose, task), path))
-    return sorted(found, key=lambda source: (source.group, source.content))
+    return sorted(found, key=lambda source: (source.group, source.path))
 
 
 def thin_out(episodes: Sequence[EpisodeSource], limit: int) -> list[EpisodeSource]:
@@ -137,14 +141,17 @@ def read_summary(path: Path, episodes: int) -> EvaluationSummary:
 def _evaluation_episodes(path: Path) -> list[EpisodeSource]:
     """Find the episodes of an `episodes.jsonl`, in the order of tasks and trials."""
     found = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        # the last line may be half-written
-        if not line.endswith(b"\n") or not line.strip():
-            continue
-        trial, _, episode = line.partition(b" ")
-        task_id = _TASK_ID.search(episode)
-        group = (task_id[1] if task_id else b"",)
-        found.append(EpisodeSource(group, episode, int(trial) if trial.isdigit() else -1))
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            # the last line may be half-written
+            if line.endswith(b"\n") and line.strip():
+                trial = line.partition(b" ")[0]
+                task_id = _TASK_ID.search(line)
+                group = (task_id[1] if task_id else b"",)
+                number = int(trial) if trial.isdigit() else -1
+                found.append(EpisodeSource(group, path, number, offset))
+            offset += len(line)
     return sorted(found, key=lambda source: (source.group, source.trial))
 
 
