@@ -51,6 +51,22 @@ def test_an_id_that_is_a_number_becomes_a_text():
     assert completion.id == "7" and function_calls(completion)[0][0] == "0"
 
 
+@pytest.mark.parametrize(
+    "usage, tokens",
+    [
+        (None, (0, 0)),
+        ([], (0, 0)),
+        ({}, (0, 0)),
+        ({"prompt_tokens": 3}, (3, 0)),
+        ({"prompt_tokens": "3", "completion_tokens": None}, (0, 0)),
+        ({"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": None}, (3, 2)),
+    ],
+)
+def test_what_a_server_does_not_count_is_0(usage, tokens):
+    completion = to_completion({**answer(content="Hi"), "usage": usage})
+    assert tuple(token_usage(completion).values()) == tokens
+
+
 @pytest.mark.parametrize("completion_id", [None, ""])
 def test_a_completion_without_an_id_gets_one(completion_id):
     ids = {to_completion({**answer(content="Hi"), "id": completion_id}).id for _ in range(2)}

@@ -247,9 +247,10 @@ def _usage(usage: object) -> dict[str, Any] | None:
     """Fill in what a server did not count; None if it counted nothing."""
     if not isinstance(usage, dict) or not usage:
         return None
-    prompt, completion = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    counted = {"prompt_tokens": prompt, "completion_tokens": completion}
-    return {**usage, **counted, "total_tokens": usage.get("total_tokens") or prompt + completion}
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    prompt, completion = (count if isinstance(count, int) else 0 for count in counts)
+    total = prompt + completion
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
 
 
 def _text_id(value: object, prefix: str) -> str:
