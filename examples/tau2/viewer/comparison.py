@@ -1,11 +1,9 @@
 """Compares an episode with what its task expects: its actions, and the databases that it left."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import zip_longest
 from typing import Any, Literal, NotRequired, TypedDict
 
-from deepdiff import DeepDiff
-from deepdiff.helper import notpresent
 from pydantic_core import to_jsonable_python
 from tau2.data_model.message import AssistantMessage, Message, ToolCall, UserMessage
 from tau2.data_model.tasks import Action, Task
@@ -17,6 +15,9 @@ from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode import environment
 from examples.tau2.episode.database import FrozenDB, ListView, TableView
 from examples.tau2.episode.trajectory import Tau2RunInfo
+
+# the value of a key or a position that only one of two databases has
+_ABSENT = object()
 
 
 class ActionCall(TypedDict):
@@ -162,34 +163,34 @@ def _compare_databases(frozen: FrozenDB, expected: DB, left: DB) -> Iterator[Dat
         keys = expected_changes[field].keys() | left_changes[field].keys()
         if not keys:
             continue
-        values = [_plain_data(getattr(db, field), keys) for db in (expected, left)]
-        for level in chain.from_iterable(DeepDiff(*_differing(*values), view="tree").values()):
-            path = level.path(output_format="list")
-            difference: DatabaseDifference = {"path": [field, *path]}
-            if level.t1 is not notpresent:
-                difference["expected"] = level.t1
-            if level.t2 is not notpresent:
-                difference["left"] = level.t2
-            yield difference
+        expected_data, left_data = (
+            _plain_data(getattr(db, field), keys) for db in (expected, left)
+        )
+        yield from _differences([field], expected_data, left_data)
+
+
+def _differences(path: list[Any], expected: Any, left: Any) -> Iterator[DatabaseDifference]:
+    """Compare JSON data; 5 and 5.0 are different, and lists are compared by position."""
+    if isinstance(expected, dict) and isinstance(left, dict):
+        for key in expected | left:
+            values = expected.get(key, _ABSENT), left.get(key, _ABSENT)
+            yield from _differences([*path, key], *values)
+    elif isinstance(expected, list) and isinstance(left, list):
+        for position, values in enumerate(zip_longest(expected, left, fillvalue=_ABSENT)):
+            yield from _differences([*path, position], *values)
+    elif repr(expected) != repr(left):
+        difference: DatabaseDifference = {"path": path}
+        if expected is not _ABSENT:
+            difference["expected"] = expected
+        if left is not _ABSENT:
+            difference["left"] = left
+        yield difference
 
 
 def _plain_data(value: Any, keys: set[str]) -> Any:
-    """Make JSON data of a database's field; of a table, only of the items of these keys.
-
-    A list of models becomes a dict by position.
-    """
+    """Make JSON data of a database's field; of a table, only of the items of these keys."""
     if isinstance(value, TableView):
         value = {key: value[key] for key in value if key in keys}
     elif isinstance(value, ListView):
-        return dict(enumerate(to_jsonable_python(list(value))))
+        value = list(value)
     return to_jsonable_python(value)
-
-
-def _differing(*values: Any) -> Sequence[Any]:
-    """Leave out what two dicts have in common: DeepDiff would walk through all of it."""
-    expected, left = values
-    if not (isinstance(expected, dict) and isinstance(left, dict)):
-        return values
-    common = expected.keys() & left.keys()
-    equal = {key for key in common if repr(expected[key]) == repr(left[key])}
-    return [{key: value[key] for key in value if key not in equal} for value in values]
