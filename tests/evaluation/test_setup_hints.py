@@ -1,16 +1,20 @@
 """Signs that a server is set up wrongly, in texts, names and numbers."""
 
+import asyncio
 from collections import Counter
 
 import pytest
 
+from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.evaluation.setup_hints import (
     EpisodeSigns,
     add_signs,
     call_as_text,
     resembled_tool,
     setup_hints,
+    signs_of_episode,
 )
+from tests.scripted import replay, say
 
 TOOLS = ("create_task", "get_users", "done")
 NOTHING = EpisodeSigns(0, 0, Counter(), (), (), 0)
@@ -120,6 +124,31 @@ def test_a_model_that_repeats_itself_makes_no_call_and_costs_little_time(part):
 )
 def test_names_that_resemble_a_tool(name, tool):
     assert resembled_tool(name, TOOLS) == tool
+
+
+def signs_of(*turns: dict) -> EpisodeSigns:
+    """Play a solo episode in which the agent says this, and find its signs."""
+    workflow = Tau2AgentWorkflow({"domain": "mock", "solo_mode": True})
+    episode = workflow.play_with(replay(list(turns)), {"task_id": "create_task_1"})
+    return signs_of_episode(asyncio.run(episode))
+
+
+def test_signs_of_an_episode():
+    prefixed, done = say(None, ("functions.get_users", {})), say(None, ("done", {}))
+    cut = say("<function=get_users>", finish_reason="length")
+    assert signs_of(done) == EpisodeSigns(1, 1, Counter(), (), (), 0)
+    assert signs_of(prefixed, done) == EpisodeSigns(
+        2, 2, Counter(unknown_tool=1), (), (("functions.get_users", "get_users"),), 0
+    )
+    assert signs_of(prefixed, cut) == EpisodeSigns(
+        2,
+        1,
+        Counter(unknown_tool=1, text_in_solo_mode=1),
+        ("<function=get_users>",),
+        (("functions.get_users", "get_users"),),
+        1,
+    )
+    assert signs_of(say(None, ("get_users", "{"))).tool_calls == 1
 
 
 def hints(*, calls_are_expected: bool = True, **fields) -> list[str]:

@@ -67,13 +67,14 @@ class EpisodeSigns:
 def signs_of_episode(info: Tau2RunInfo) -> EpisodeSigns:
     """Look for signs in the agent's turns."""
     tools = _tool_names(info.domain, info.solo_mode, info.add_thinking_tool)
+    # tau2 removes the call of `done` from the message, but not from the raw data
     spoken = [
-        message
+        (message.content, message.raw_data)
         for message in info.simulation.messages
         if isinstance(message, AssistantMessage) and message.raw_data
     ]
-    called = [call.name for message in spoken for call in message.tool_calls or []]
-    texts = [message.content for message in spoken if message.content and not message.tool_calls]
+    called = [call["function"]["name"] for _, raw in spoken for call in raw.get("tool_calls", [])]
+    texts = [content for content, raw in spoken if content and "tool_calls" not in raw]
     odd_names = [(name, resembled_tool(name, tools)) for name in called]
     return EpisodeSigns(
         turns=len(info.turns),
