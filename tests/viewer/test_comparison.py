@@ -124,6 +124,7 @@ def test_a_difference_names_the_database_the_path_and_both_values():
     }
     assert found[("agent", "tasks", "task_2")]["left"]["title"] == "More"
     assert "expected" not in found[("agent", "tasks", "task_2")]
+    assert found[("agent", "users", "user_1", "tasks", 1)] == {"left": "task_2"}
 
 
 def test_a_conversation_that_cannot_be_replayed_says_so():

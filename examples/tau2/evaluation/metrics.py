@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from tau2.metrics.agent_metrics import is_successful, pass_hat_k
 
-# how often the tasks are resampled for an interval
+# how often the tasks are resampled for an interval, and how often at a time
 RESAMPLES = 10_000
+CHUNK = 100
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,12 @@ def resampled_sums(values: np.ndarray) -> np.ndarray:
     """
     kinds, tasks = np.unique(values, axis=0, return_counts=True)
     shares = tasks / len(values)
-    chosen = np.random.default_rng(0).multinomial(len(values), shares, size=RESAMPLES)
-    return chosen @ kinds
+    generator = np.random.default_rng(0)
+    sums = [
+        generator.multinomial(len(values), shares, size=CHUNK) @ kinds
+        for _ in range(RESAMPLES // CHUNK)
+    ]
+    return np.concatenate(sums)
 
 
 def interval(statistic: np.ndarray) -> tuple[float, float]:
