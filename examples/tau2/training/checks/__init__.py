@@ -2,8 +2,8 @@
 
 A problem is one sentence that names the option and says what to do. The modules of this package:
 `loading` makes a config of a command line. `summary` writes the table of `--check`. Each other
-module checks one topic and yields its problems; `probes` and `template` yield those that only a
-try can show.
+module checks one topic and yields its problems; `probes`, `template` and `parsers` yield those
+that only a try can show.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from examples.tau2.training.checks.allocation import check_allocation
 from examples.tau2.training.checks.data import check_data
 from examples.tau2.training.checks.keys import check_keys
+from examples.tau2.training.checks.parsers import probe_tool_call_parser
 from examples.tau2.training.checks.placeholders import check_placeholders
 from examples.tau2.training.checks.probes import (
     probe_output_folders,
@@ -48,6 +49,7 @@ CHECKS: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
 PROBES: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
     probe_output_folders,
     probe_template,
+    probe_tool_call_parser,
     probe_reward_function,
     probe_wandb_login,
     probe_user_llm,
