@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -176,6 +177,24 @@ def test_ctrl_c_loses_nothing(tmp_path):
     assert measured["episodes"] == played >= 3
     assert len(measured["missing"]) == 200 * len(IDS) - played and "more: not played" in err
     assert len(Results.load(tmp_path / "results.json").simulations) == played
+
+
+def test_a_full_disk_ends_the_evaluation_and_loses_nothing(tmp_path, capsys):
+    options = ("--concurrency", "1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with model() as server:
+        assert evaluate.main(arguments(server, tmp_path, "--trials", "1", *options)) == 0
+        played = lines(tmp_path)
+        size = (tmp_path / "episodes.jsonl").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
+        try:
+            assert evaluate.main(arguments(server, tmp_path, *options)) == 2
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert f"{tmp_path}: No space left" in capsys.readouterr().err
+        assert lines(tmp_path) == played
+        assert evaluate.main(arguments(server, tmp_path)) == 0
+    assert lines(tmp_path) == 2 * len(IDS)
 
 
 def test_a_second_evaluation_in_the_same_folder_is_refused(tmp_path, capsys):

@@ -48,11 +48,17 @@ def main(argv: list[str]) -> int:
     folder = options.output or Path("evaluations") / settings.folder_name()
     try:
         store = open_store(folder, settings.identity())
-    except OSError as error:
+    except (OSError, ValueError) as error:
         _tell(error)
         return 2
     with closing(store):
-        return run(settings, store, folder, options.concurrency, options.attempts)
+        try:
+            return run(settings, store, folder, options.concurrency, options.attempts)
+        except ConnectionError as error:
+            _tell(error)
+        except OSError as error:
+            _tell(f"{folder}: {error.strerror}; the same command plays the rest")
+        return 2
 
 
 def run(
@@ -68,9 +74,6 @@ def run(
     except KeyboardInterrupt:
         interrupted = True
         _tell("\nInterrupted; the same command plays the rest.")
-    except ConnectionError as error:
-        _tell(error)
-        return 2
 
     # the trials of a task stand together
     keys = [TrialKey(task_id, n) for task_id in settings.rows for n in range(settings.num_trials)]

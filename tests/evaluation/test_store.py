@@ -1,6 +1,7 @@
 """The file of finished trials."""
 
 import asyncio
+import resource
 from contextlib import closing
 
 import pytest
@@ -44,5 +45,33 @@ def test_one_process_at_a_time_writes_a_store(tmp_path):
 def test_a_folder_keeps_its_identity(tmp_path):
     open_store(tmp_path, {"model": "m"}).close()
     open_store(tmp_path, {"model": "m"}).close()
-    with pytest.raises(OSError, match="holds episodes of other settings"):
+    with pytest.raises(ValueError, match="holds episodes of other settings"):
         open_store(tmp_path, {"model": "n"})
+    (tmp_path / "settings.json").write_text("")
+    with pytest.raises(ValueError, match="holds episodes of other settings"):
+        open_store(tmp_path, {"model": "m"})
+
+
+def test_a_line_that_is_no_trial_is_named(tmp_path):
+    path = tmp_path / "episodes.jsonl"
+    path.write_text('0 {"domain": "mock"}\n')
+    with pytest.raises(ValueError, match="the line at byte 0 is no trial"):
+        TrialStore(path)
+
+
+def test_a_trial_that_the_disk_has_no_room_for_leaves_the_file_as_it_was(tmp_path):
+    path, info = tmp_path / "episodes.jsonl", episode()
+    with closing(TrialStore(path)) as store:
+        store.add(0, info)
+        whole = path.read_bytes()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, hard))
+        try:
+            with pytest.raises(OSError, match=str(path)):
+                store.add(1, info)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert path.read_bytes() == whole
+        store.add(1, info)
+    with closing(TrialStore(path)) as store:
+        assert [key.number for key in store.trials] == [0, 1]

@@ -1,5 +1,6 @@
 """Stores an evaluation's finished trials in a file, which one process at a time may write."""
 
+import errno
 import fcntl
 import json
 import os
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from examples.tau2.episode.atomic import atomic_file
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.evaluation.settings import TrialKey
 from examples.tau2.evaluation.setup_hints import EpisodeSigns, signs_of_episode
@@ -36,6 +38,7 @@ class TrialStore:
 
     Raises:
         OSError: the file cannot be written, or another process is writing it.
+        ValueError: a line is no trial.
     """
 
     def __init__(self, path: Path):
@@ -53,13 +56,26 @@ class TrialStore:
                     self._file.truncate(offset)
                     break
                 number, _, episode = line.partition(b" ")
-                self._remember(int(number), Tau2RunInfo.from_json(episode), offset)
+                try:
+                    self._remember(int(number), Tau2RunInfo.from_json(episode), offset)
+                except ValueError as error:
+                    raise ValueError(
+                        f"{path}: the line at byte {offset} is no trial; remove it, or choose "
+                        "another --output"
+                    ) from error
                 offset += len(line)
 
     def add(self, number: int, info: Tau2RunInfo) -> None:
-        """Append a trial to the file, in a single write; trials of a task are counted from 0."""
+        """Append a trial to the file, in a single write; trials of a task are counted from 0.
+
+        Raises:
+            OSError: the disk is full; the file is as it was.
+        """
         offset = self._file.seek(0, os.SEEK_END)
-        self._file.write(b"%d %b\n" % (number, info.to_json(indent=None)))
+        line = b"%d %b\n" % (number, info.to_json(indent=None))
+        if self._file.write(line) != len(line):
+            self._file.truncate(offset)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
         self._remember(number, info, offset)
 
     def episodes(self, trials: Iterable[Trial]) -> Iterator[bytes]:
@@ -89,15 +105,24 @@ def open_store(folder: Path, identity: dict[str, object]) -> TrialStore:
     """Open the store of an evaluation's folder, and write the identity to settings.json.
 
     Raises:
-        OSError: the folder holds episodes of another identity, another process is writing to it,
-            or the disk is full, read-only, ...
+        OSError: another process is writing to the folder, or the disk is full, read-only, ...
+        ValueError: the folder holds episodes of another identity, or files that cannot be read.
     """
     settings_file = folder / "settings.json"
-    if settings_file.exists() and json.loads(settings_file.read_text()) != identity:
-        raise OSError(
+    if settings_file.exists() and _read_identity(settings_file) != identity:
+        raise ValueError(
             f"{folder} holds episodes of other settings, see {settings_file}: "
             "choose another --output"
         )
     store = TrialStore(folder / "episodes.jsonl")
-    settings_file.write_text(json.dumps(identity, indent=1))
+    with atomic_file(settings_file) as file:
+        json.dump(identity, file, indent=1)
     return store
+
+
+def _read_identity(path: Path) -> object:
+    """Read the identity of a folder's episodes; None if there is none in the file."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        return None
