@@ -64,7 +64,7 @@ def bound_texts(value: Any) -> Any:
         return {key: bound_texts(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [bound_texts(inner) for inner in value]
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) <= MAX_RUN:
         return value
     if len(value) > MAX_TEXT:
         left_out = len(value) - MAX_TEXT
