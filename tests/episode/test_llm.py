@@ -202,11 +202,13 @@ def test_keys_come_from_the_environment_and_go_nowhere_else(monkeypatch, tmp_pat
 
 
 def test_a_key_among_the_arguments_is_sent_as_the_key():
-    with LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user:
-        with LLMServer(in_turn(say("Done."))) as agent:
-            args = {"api_key": "sk-mine"}
-            config = {"domain": "mock", "user_llm_base_url": user.base_url, "user_llm_args": args}
-            asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
+    with (
+        LLMServer(in_turn(say("Hello"), say("###STOP###"))) as user,
+        LLMServer(in_turn(say("Done."))) as agent,
+    ):
+        args = {"api_key": "sk-mine"}
+        config = {"domain": "mock", "user_llm_base_url": user.base_url, "user_llm_args": args}
+        asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
     assert [request["key"] for request in user.requests] == ["sk-mine"] * 2
     assert "api_key" not in user.requests[0]
 
