@@ -60,6 +60,20 @@ TOO_LONG = [
     "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded "
     "with context length of only 4096 tokens",
     "prompt length (10) + max_tokens (5) exceeds max_total_tokens (12)",
+    "Input Tokens Exceeded: Number of input tokens exceed maximum length",
+    "too many tokens: size limit exceeded by 11326 tokens. Try using shorter or fewer inputs.",
+    "Total message token length exceed model limit",
+    "the max input characters is 24000",
+    "prompt tokens too long",
+    "Messages have 140000 tokens, which exceeds the max limit of 131072 tokens.",
+    "Input tokens exceed the configured limit of 272000 tokens.",
+    "prompt token count of 130000 exceeds the limit of 128000",
+    "The sum of prompt length (5000.0), query length (0) should not exceed max_num_tokens (4096)",
+    "default_max_tokens (-10) = max_seq_len (4096) - splited_prompt_len",
+    "The total number of tokens in the request (prompt and completion) exceeds the limit",
+    "inputs tokens + max_new_tokens must be <= 4097",
+    "litellm.BadRequestError: ContextWindowExceededError: boom",
+    "Upstream said context_length_exceeded",
 ]
 
 
@@ -88,6 +102,11 @@ def test_a_full_context_window_is_known_by_the_servers_words(words):
     [
         error(400, {"error": {"code": "context_length_exceeded", "message": "no"}}),
         error(400, {"error": {"type": "exceed_context_size_error", "message": "no"}}),
+        error(400, {"error": {"code": "ContextLengthExceeded", "message": "no"}}),
+        error(400, {"error": {"code": "model_max_prompt_tokens_exceeded", "message": "no"}}),
+        error(413, {"error": {"code": "tokens_limit_reached", "message": "no"}}),
+        error(400, {"error": {"code": "1261", "message": "no"}}),
+        error(500, {"error": {"message": "Prompt length exceeds max_input_len"}}),
         litellm.ContextWindowExceededError("no", "m", "anthropic"),
     ],
 )
@@ -100,6 +119,16 @@ def test_a_full_context_window_is_known_by_code_and_type(full):
     [
         (429, "Request too large for m on tokens per min: context length 5 exceeds limit"),
         (400, "max_tokens (8192) exceeds this model's maximum output of 4096"),
+        (400, "`max_tokens` must be at most `8192`, less than the `context_window` of this model"),
+        (400, "max_tokens: 100000 > 8192, which is the maximum allowed number of output tokens"),
+        (400, "Invalid 'messages[3].tool_calls[0].id': string too long"),
+        (400, "thinking.budget_tokens: max_tokens must be greater than thinking.budget_tokens"),
+        (402, "Prompt tokens limit exceeded: 5000 > 1000"),
+        (403, "The context window of your plan: exceeded"),
+        (404, "Model with context length of only 4k not found"),
+        (503, "Request queue is full: maximum context length of queue exceeded"),
+        (500, "context deadline exceeded"),
+        (413, "image exceeds 5 MB maximum: 5316852 bytes > 5242880 bytes"),
         (400, "messages: roles must alternate"),
         (400, "The response was filtered"),
         (500, "CUDA out of memory"),

@@ -12,20 +12,18 @@ from examples.tau2.episode.network import connection_problem, proxy_of
 # the most characters of an error in a log or a rejection
 MAX_DESCRIPTION = 500
 
-# by which code or type servers say that a conversation is too long
-_CONTEXT_CODES = {
-    # OpenAI and most others
-    "context_length_exceeded",
-    # llama.cpp
-    "exceed_context_size_error",
-}
-# by which words they say it, where the code does not; all in lower case
+# the statuses of a conversation that is too long; 429, for example, limits the tokens of a minute
+_CONTEXT_STATUSES = (400, 413, 422, 500)
+# by which words a server says it, in its code, type or message; all in lower case
 _CONTEXT_WORDS = re.compile(
     "|".join(
         (
             # AReaL's proxy: rollout.agent.engine_max_tokens, and its default of 32,768 tokens
             r"exceeds max_total_tokens",
             r"is non-positive! max_tokens=",
+            # codes of OpenAI, llama.cpp, litellm, GitHub
+            r"context_?(length|window)_?exceeded|exceed_context_size|prompt_too_long",
+            r"prompt_tokens_exceeded|tokens_limit_reached",
             # OpenAI, vLLM, SGLang, DeepSeek, Mistral, Fireworks
             r"maximum context length",
             r"model's context length",
@@ -34,23 +32,26 @@ _CONTEXT_WORDS = re.compile(
             # vLLM
             r"maximum model length|max_model_len|fit into the model",
             r"max_tokens must be at least 1, got -?\d",
-            # SGLang, vLLM, Anthropic, Amazon Bedrock
-            r"(prompt|input)( \([^)]*\))? is too long|too many input tokens",
-            r"maximum allowed length|maximum input length|maximum prompt length",
-            # Text Generation Inference
-            r"`inputs` (tokens \+ `max_new_tokens` must be|must have less than)",
-            # Gemini
-            r"input token count .{0,40}exceeds",
+            # SGLang, vLLM, Anthropic, Amazon Bedrock, Cohere, Baidu
+            r"(prompt|input)( tokens)?( \([^)]*\))?( is)? too long|too many( input)? tokens",
+            r"exceeds (the )?maximum (allowed|input) length|model's maximum prompt length",
+            r"max input characters",
+            # Text Generation Inference, Together
+            r"inputs`?( tokens)? (\+ `?max_new_tokens`? must be|must have less than)",
+            # TensorRT-LLM
+            r"max_seq_len|max_num_tokens|max_input_len",
             # DashScope, Zhipu, Moonshot, Volcengine
             r"range of input length should be",
-            r"prompt exceeds max length",
+            r"prompt exceeds max length|\A1261\Z",
             r"exceeded model token limit",
-            r"exceed max message tokens",
-            # llama.cpp, LM Studio, MiniMax, and whoever else speaks of the context
+            r"exceed max message tokens|token length exceed",
+            # llama.cpp, LM Studio, MiniMax, Gemini, and whoever else speaks of context or tokens
             r"context (length|window|size|limit)\b.{0,60}\b(exceed|overflow)",
             r"(exceed|longer than|larger than|greater than|too long|too large|overflow)\w*"
             r"\b.{0,60}\bcontext( length| window| size| limit)",
             r"context length of only",
+            r"\b(input|prompt|message)s?\b.{0,40}\btokens?\b.{0,60}\bexceed",
+            r"\btokens? in the (prompt|request)\b.{0,60}\bexceed",
         )
     )
 )
@@ -105,10 +106,10 @@ def exceeds_context_window(error: openai.APIStatusError) -> bool:
     # the class is litellm's
     if any(base.__name__ == "ContextWindowExceededError" for base in type(error).__mro__):
         return True
-    if {str(error.code), str(error.type)} & _CONTEXT_CODES:
-        return True
-    # 429 limits the tokens of a minute
-    return error.status_code != 429 and bool(_CONTEXT_WORDS.search(error.message.lower()))
+    if error.status_code not in _CONTEXT_STATUSES:
+        return False
+    said = (error.code, error.type, error.message)
+    return any(_CONTEXT_WORDS.search(str(words).lower()) for words in said)
 
 
 def is_busy(error: Exception) -> bool:

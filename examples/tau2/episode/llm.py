@@ -133,7 +133,7 @@ def key_argument(arguments: dict[str, Any] | None) -> str | None:
     if "api_key" in arguments:
         return "api_key"
     for name in arguments.get("extra_headers") or {}:
-        if name.lower() in ("authorization", "api-key", "x-api-key"):
+        if str(name).lower() in ("authorization", "api-key", "x-api-key"):
             return f"extra_headers.{name}"
     return None
 
