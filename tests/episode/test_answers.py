@@ -97,6 +97,12 @@ def test_arguments_become_a_text(arguments, text):
         {"function_call": LOOK},
         {"tool_calls": [], "function_call": LOOK},
         {"tool_calls": [{"id": "c", "type": None, "function": LOOK}]},
+        {
+            "tool_calls": [
+                {"id": "c", "function": {"name": "look", "parameters": LOOK["arguments"]}}
+            ]
+        },
+        {"tool_calls": [{"id": "c", "name": "look", "input": {"where": "here"}}]},
     ],
 )
 def test_calls_of_other_shapes(message):
@@ -129,6 +135,14 @@ def test_content_becomes_a_text(content, text):
     assert content_of(content=content) == text
 
 
+def test_thoughts_in_blocks_are_kept():
+    for blocks in (
+        {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "x"}]},
+    ):
+        assert content_of(content="Hi", **blocks) == "<think>\nhm\n</think>\n\nHi"
+
+
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
 def test_thoughts_stand_before_the_content_as_a_model_writes_them(field):
     assert content_of(content="Hi", **{field: "\nhm\n"}) == "<think>\nhm\n</think>\n\nHi"
@@ -158,6 +172,8 @@ def test_a_refusal_is_what_the_model_says():
         ({"choices": None, "detail": "busy"}, "no message: busy"),
         ({"choices": [{"text": "Hi"}]}, "no message"),
         ({"choices": [{"message": None}]}, "no message"),
+        ({"message": {"role": "assistant", "content": "Hi"}}, "no message"),
+        ({"choices": [{"message": {}, "finish_reason": "abort"}]}, "completion for: abort"),
         (answer(content=5), "neither a text nor a list of parts: 5"),
         (answer(content=[{"type": "image_url"}]), "'image_url'"),
         (answer(tool_calls={"function": LOOK}), "tool_calls is no list"),
@@ -215,6 +231,13 @@ def test_a_web_page_is_told_with_its_title_and_what_the_url_may_lack(url, words)
     with pytest.raises(BadAnswer) as caught:
         read_answer(response(PAGE, "text/html", url))
     assert "a web page (Log in here) came back" in str(caught.value) and words in str(caught.value)
+
+
+def test_what_stands_before_a_completion_does_no_harm():
+    body = json.dumps({**answer(content="Hi"), "error": {"code": 0, "message": "ok"}})
+    for before in ("\ufeff", "\n \n"):
+        completion = read_answer(response((before + body).encode()))
+        assert completion.choices[0].message.content == "Hi"
 
 
 @pytest.mark.parametrize("kind", ["text/event-stream; charset=utf-8", "application/json"])

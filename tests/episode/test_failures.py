@@ -161,6 +161,7 @@ QUOTA = {"error": {"code": "insufficient_quota", "message": "You exceeded your c
     [
         (error(429, "slow down"), True, True, False),
         (error(503, "starting"), True, True, False),
+        (error(529, "overloaded"), True, True, False),
         (error(500, "oops"), False, True, False),
         (error(408, "late"), False, True, False),
         (error(429, QUOTA), False, False, True),

@@ -34,7 +34,17 @@ _STATUS_OF_WORDS = {
     "unavailable": 503,
 }
 # the fields in which servers put the thoughts of a model beside the content
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_THOUGHTS = (
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "reasoning_details",
+    "thinking_blocks",
+)
+# the fields in which servers put the arguments of a tool call
+_ARGUMENTS = ("arguments", "parameters", "input")
+# why a server ended a completion that the model did not end
+_INTERRUPTED = ("error", "abort", "content_filter")
 
 
 class BadAnswer(Exception):
@@ -48,9 +58,9 @@ def read_answer(response: httpx.Response) -> ChatCompletion:
         openai.APIStatusError: the body is an error, and has a status of its own.
         BadAnswer: the body is something else.
     """
-    text = response.text
+    text = response.text.removeprefix("\ufeff")
     if response.headers.get("Content-Type", "").startswith("text/event-stream") or re.match(
-        r"\s*(data|event|id):", text
+        r"\s*(data|event|id)?:", text
     ):
         raise BadAnswer(
             "the server answered with an event stream, although none was asked for: "
@@ -78,7 +88,8 @@ def to_completion(body: dict[str, Any]) -> ChatCompletion:
     call gets an id if it has none, and arguments as a text. Tokens that are not counted are 0.
 
     Raises:
-        BadAnswer: the body has no message, or a part of it that is not known.
+        BadAnswer: the body has no message, or a part of it that is not known, or the server has
+            interrupted the model before it said anything.
     """
     choice = _first_choice(body)
     message = choice.get("message")
@@ -86,6 +97,9 @@ def to_completion(body: dict[str, Any]) -> ChatCompletion:
         raise BadAnswer(f"the answer has no message: {server_words(body)}")
     calls = [_tool_call(call) for call in _calls(message)]
     message = {"role": "assistant", **_content(message), "tool_calls": calls or None}
+    is_empty = not (message["content"] or calls)
+    if is_empty and choice.get("finish_reason") in _INTERRUPTED:
+        raise BadAnswer(f"the server ended an empty completion for: {choice['finish_reason']}")
     completion = {
         **body,
         "id": _text_id(body.get("id"), "chatcmpl"),
@@ -141,9 +155,10 @@ def _raise_error(body: dict[str, Any], response: httpx.Response) -> None:
     """
     choice = _first_choice(body)
     error = body.get("error") or choice.get("error")
-    if not error and not choice and body.get("message"):
+    if not error and not choice and isinstance(body.get("message"), str):
         error = body
-    if not error:
+    # some servers send an error of the code 0 with each completion
+    if not error or (isinstance(error, dict) and str(error.get("code")) == "0"):
         return
     status = _status(error if isinstance(error, dict) else body)
     failed = httpx.Response(status, request=response.request, json=body)
@@ -232,7 +247,7 @@ def _tool_call(call: Any) -> dict[str, Any]:
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise BadAnswer(f"a tool call has no function with a name: {call!r:.100}")
-    arguments = function.get("arguments")
+    arguments = next((function[field] for field in _ARGUMENTS if field in function), None)
     if not isinstance(arguments, str):
         # null and [] are how some servers write that there are none
         arguments = json.dumps(arguments or {}, ensure_ascii=False)

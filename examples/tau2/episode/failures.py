@@ -116,7 +116,8 @@ def is_busy(error: Exception) -> bool:
     """Whether a server refuses a call only for now: it limits the rate, or is overloaded."""
     return (
         isinstance(error, openai.APIStatusError)
-        and error.status_code in (429, 503)
+        # Anthropic has 529 for 503
+        and error.status_code in (429, 503, 529)
         and error.code != "insufficient_quota"
     )
 
