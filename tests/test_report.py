@@ -41,7 +41,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, capsys):
     # as if it were not installed
     monkeypatch.setitem(sys.modules, "plotly", None)
     assert report.main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "report.py needs the package plotly: pip install plotly\n"
+    assert capsys.readouterr().err == "the package plotly is missing (pip install plotly)\n"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ if __name__ == "__main__":
     quiet_tau2()
 
 from examples.tau2.episode.atomic import atomic_file
-from examples.tau2.episode.variables import check_variables
+from examples.tau2.episode.variables import require_variables
 from examples.tau2.evaluation.options import options_parser
 from examples.tau2.evaluation.player import play_missing
 from examples.tau2.evaluation.settings import EvaluationSettings, TrialKey, settings_from_options
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     parser = options_parser()
     options = parser.parse_args(argv)
     try:
-        check_variables()
+        require_variables()
         settings = settings_from_options(options)
     except (ValueError, OSError) as error:
         parser.error(str(error))

@@ -125,12 +125,15 @@ def main(argv: list[str]) -> int:
                 failed.append(script.dialog_id)
         number = write_turns(options.turns, earned) if earned else 0
     except OSError as error:
-        parser.error(f"{error.filename}: {explain_error(error)}")
+        parser.error(f"{error.filename or options.turns}: {explain_error(error)}")
     except (ValueError, LookupError) as error:
         parser.error(str(error))
     if failed:
         left_out = ", ".join(failed)
-        print(f"{len(failed)} dialogs earned less and are left out: {left_out}", file=sys.stderr)
+        print(
+            f"{len(failed)} dialogs did not earn the full reward and are left out: {left_out}",
+            file=sys.stderr,
+        )
     if not earned:
         print("no dialog earned the full reward: nothing is written", file=sys.stderr)
         return 1

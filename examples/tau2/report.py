@@ -22,6 +22,12 @@ from examples.tau2.data.files import expanded_path
 from examples.tau2.episode.tau2_data import require_data
 
 
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Say which package to install."""
+    package = str(error.name).partition(".")[0]
+    return f"the package {package} is missing (pip install {package})"
+
+
 def main(argv: list[str]) -> int:
     """Run the command, and return its exit status.
 
@@ -31,8 +37,7 @@ def main(argv: list[str]) -> int:
     try:
         from examples.tau2.viewer.report_page import MAX_EPISODES, write_report
     except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        print(f"report.py needs the package {package}: pip install {package}", file=sys.stderr)
+        print(missing_package(error), file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=expanded_path, metavar="run folder")

@@ -158,6 +158,12 @@ def test_thoughts_that_come_twice_are_kept_once():
     assert content_of(content=inside, reasoning_content="hm") == inside
 
 
+def test_the_first_choice_is_that_of_the_lowest_index():
+    second, first = answer(content="B")["choices"][0], answer(content="A")["choices"][0]
+    completion = to_completion({"choices": [{**second, "index": 1}, first]})
+    assert completion.choices[0].message.content == "A"
+
+
 def test_a_refusal_is_what_the_model_says():
     message = to_completion(answer(content=None, refusal="I cannot.")).choices[0].message
     assert (message.content, message.refusal) == ("I cannot.", "I cannot.")

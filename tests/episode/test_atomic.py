@@ -27,3 +27,11 @@ def test_a_failed_block_leaves_the_old_content_and_no_partial_file(tmp_path):
 def test_a_folder_that_is_missing_raises(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "none" / "a.txt"):
         pass
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path):
+    device = tmp_path / "device"
+    device.symlink_to("/dev/null")
+    with atomic_file(device) as file:
+        file.write("text")
+    assert device.is_symlink() and device.is_char_device()

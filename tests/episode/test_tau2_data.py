@@ -1,5 +1,6 @@
 """Tests for examples.tau2.episode.tau2_data: what the folder of tau2's data lacks, its digest."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from examples.tau2.episode.environment import DOMAINS
 from examples.tau2.episode.tau2_data import (
     data_digest,
     data_problem,
+    reading_data,
     require_data,
     tau2_version,
 )
@@ -64,6 +66,12 @@ def test_data_that_is_named_after_the_import_of_tau2_is_no_silent_choice(data, m
     require_data.cache_clear()
     with pytest.raises(ValueError, match=f"TAU2_DATA_DIR={data} has no effect"):
         require_data("mock")
+
+
+def test_a_file_that_cannot_be_read_is_told_with_the_folder():
+    told = r"tau2's data of mock in /.* cannot be read \(.*Expecting"
+    with pytest.raises(ValueError, match=told), reading_data("mock"):
+        json.loads("{,")
 
 
 def test_the_digest_depends_on_all_that_an_episode_reads_and_not_on_the_path(data):

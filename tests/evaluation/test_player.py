@@ -112,7 +112,13 @@ def test_a_trial_that_succeeds_between_failures_keeps_the_evaluation_going(tmp_p
         (422, "no such field: top_k", ("--llm-args", '{"top_k": 5}'), """'{"top_k": null}'"""),
         (400, "thinking must be off", (), "--llm-args adds, changes or removes arguments"),
         (400, '"auto" tool choice requires --enable-auto-tool-choice', (), "--enable-auto-tool"),
-        (401, "wrong key", (), "401: wrong key; OPENAI_API_KEY"),
+        (400, "tool_choice required is not supported", (), "--tool-choice auto"),
+        (
+            401,
+            "wrong key",
+            (),
+            "401: wrong key; set the server's key in the environment: OPENAI_API_KEY",
+        ),
     ],
 )
 def test_what_the_probe_meets_is_told_with_the_option_that_helps(

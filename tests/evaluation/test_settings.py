@@ -82,8 +82,19 @@ def test_the_identity_has_the_data_and_the_server_of_a_provider(monkeypatch):
         ([*SOLO_BASE, "--tasks", "x"], "--tasks x: no task"),
         (["--domain", "airline", "--solo-mode", "--model", "m"], "cannot be played solo"),
         ([*SOLO_BASE, "--trials", "0"], "--trials must be at"),
-        ([*SOLO_BASE, "--llm-args", '{"stream": true}'], "--llm-args must not set stream"),
-        ([*SOLO_BASE, "--llm-args", '{"api_key": "k"}'], "set OPENAI_API_KEY instead"),
+        ([*SOLO_BASE, "--llm-args", '{"stream": true}'], "--llm-args: it must not set stream"),
+        ([*SOLO_BASE, "--llm-args", '{"extra_body": {"model": "x"}}'], "extra_body must not set"),
+        ([*SOLO_BASE, "--llm-args", '{"extra_headers": [1]}'], "extra_headers must be an object"),
+        ([*SOLO_BASE, "--llm-args", '{"timeout": "5"}'], "timeout must be a number of seconds"),
+        ([*SOLO_BASE, "--llm-args", '{"api_key": "k"}'], "set the provider's own, such as"),
+        (
+            [*SOLO_BASE, "--base-url", "u", "--llm-args", '{"extra_query": {"key": "k"}}'],
+            "extra_query.key would be saved with the results; set OPENAI_API_KEY instead",
+        ),
+        (
+            [*SOLO_BASE, "--llm-args", '{"extra_headers": {"x-goog-api-key ": "k"}}'],
+            "extra_headers.x-goog-api-key  would be saved",
+        ),
         (
             [*SOLO_BASE, "--user-llm-args", '{"extra_headers": {"Authorization": "k"}}'],
             "extra_headers.Authorization would be saved with the results; set TAU2_USER_LLM",

@@ -175,6 +175,13 @@ def test_names_with_a_prefix_are_shown():
     assert hints(turns=40, tool_calls=21, odd_names=(("functions.look", "look"),)) == []
 
 
+def test_calls_of_the_user_that_its_server_did_not_parse():
+    (hint,) = hints(turns=9, tool_calls=1, user_turns=20, user_calls=("functions.look",))
+    assert hint.startswith("1 of 20 turns of the user simulator look like tool calls")
+    assert "'functions.look'" in hint and "--tool-call-parser" in hint
+    assert hints(turns=9, tool_calls=1, user_turns=21, user_calls=("functions.look",)) == []
+
+
 def test_turns_that_are_cut_off():
     (hint,) = hints(turns=40, tool_calls=10, cut_turns=21)
     assert "21 of 40 turns ended at the limit of tokens" in hint

@@ -33,7 +33,7 @@ from aenv.examples.tau2_rl.conversation import Conversation, open_conversation
 from aenv.examples.tau2_rl.service.server import ensure_service
 from examples.tau2.episode.failures import describe_error
 from examples.tau2.episode.llm import served_name, shared_client
-from examples.tau2.episode.variables import check_variables
+from examples.tau2.episode.variables import require_variables
 
 
 async def run_agent_return_reward(
@@ -139,7 +139,7 @@ def main(argv: list[str]) -> int:
     )
     options = vars(parser.parse_args(argv))
     try:
-        check_variables()
+        require_variables()
     except ValueError as error:
         parser.error(str(error))
     data = {key: options.pop(key) for key in ("domain", "task_id", "solo_mode")}

@@ -131,6 +131,7 @@ def _apply_template(
         raise TemplateRefusal(f"the chat template refuses the conversation ({words})") from error
 
 
+# the template is part of the cache's key, because a tokenizer can get another one
 @lru_cache
 def _takes_objects(tokenizer: PreTrainedTokenizerFast, template: str) -> bool:
     """Tell whether the tokenizer's template takes the arguments of tool calls as objects only.

@@ -18,7 +18,7 @@ from examples.tau2.episode.completions import join_thinking, to_utf8
 
 # the most characters of a server's words in a message
 MAX_WORDS = 300
-# the HTTP status of an error whose code or type is a word, by a part of the word's letters
+# codes and types of errors that are words: a part of the word, and the HTTP status it stands for
 _STATUS_OF_WORDS = {
     "ratelimit": 429,
     "throttl": 429,
@@ -42,7 +42,7 @@ _THOUGHTS = (
     "thinking_blocks",
 )
 # the fields in which servers put the arguments of a tool call
-_ARGUMENTS = ("arguments", "parameters", "input")
+_ARGUMENTS = ("arguments", "parameters", "input", "args", "params", "kwargs")
 # why a server ended a completion that the model did not end
 _INTERRUPTED = ("error", "abort", "content_filter")
 
@@ -56,7 +56,7 @@ def read_answer(response: httpx.Response) -> ChatCompletion:
 
     Raises:
         openai.APIStatusError: the body is an error, and has a status of its own.
-        BadAnswer: the body is something else.
+        BadAnswer: the body is neither a completion nor an error.
     """
     text = response.text.removeprefix("\ufeff")
     if response.headers.get("Content-Type", "").startswith("text/event-stream") or re.match(
@@ -88,8 +88,8 @@ def to_completion(body: dict[str, Any]) -> ChatCompletion:
     call gets an id if it has none, and arguments as a text. Tokens that are not counted are 0.
 
     Raises:
-        BadAnswer: the body has no message, or a part of it that is not known, or the server has
-            interrupted the model before it said anything.
+        BadAnswer: the body has no message, or the message has a part of an unknown kind, or the
+            server has interrupted the model before it said anything.
     """
     choice = _first_choice(body)
     message = choice.get("message")
@@ -161,7 +161,8 @@ def _raise_error(body: dict[str, Any], response: httpx.Response) -> None:
     if not error or (isinstance(error, dict) and str(error.get("code")) == "0"):
         return
     status = _status(error if isinstance(error, dict) else body)
-    failed = httpx.Response(status, request=response.request, json=body)
+    kept = {"Retry-After": response.headers.get("Retry-After", "")}
+    failed = httpx.Response(status, headers=kept, request=response.request, json=body)
     raise openai.APIStatusError(server_words(error), response=failed, body=error)
 
 
@@ -178,19 +179,23 @@ def _status(error: dict[str, Any]) -> int:
 
 
 def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the first choice of a completion; it is empty if there is none."""
+    """Return the choice of the lowest index of a completion; it is empty if there is none."""
     choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    return choice if isinstance(choice, dict) else {}
+    if not isinstance(choices, list):
+        return {}
+    found = [choice for choice in choices if isinstance(choice, dict)]
+    return min(found, key=lambda choice: str(choice.get("index") or 0), default={})
 
 
 def _content(message: dict[str, Any]) -> dict[str, Any]:
     """Make the content a text, with the thoughts before it; a refusal is kept, too."""
     text, thoughts, refusal = "", "", message.get("refusal") or None
     for part in _parts(message.get("content")):
-        part_type = part.get("type")
+        part_type, part_text = part.get("type"), part.get("text") or ""
+        if not isinstance(part_text, str):
+            raise BadAnswer(f"the content has a text that is no text: {part!r:.100}")
         if part_type in ("text", "output_text"):
-            text += part.get("text") or ""
+            text += part_text
         elif part_type in ("thinking", "reasoning"):
             thoughts += _thought(part)
         elif part_type == "refusal":

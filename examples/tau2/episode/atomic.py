@@ -13,12 +13,18 @@ def atomic_file(path: Path, mode: str = "w") -> Generator[IO[Any], None, None]:
     Text is UTF-8; what UTF-8 cannot express, a lone surrogate, becomes `?`. A failed block leaves
     `path` as it was, and no partial file.
 
+    A device, such as /dev/stdout, is written to directly.
+
     Raises:
         OSError: the disk is full, read-only, ...
     """
     partial = path.with_name(f"{path.name}.partial")
     is_text = "b" not in mode
     encoding, errors = ("utf-8", "replace") if is_text else (None, None)
+    if path.exists() and not path.is_file():
+        with path.open(mode, encoding=encoding, errors=errors) as file:
+            yield file
+        return
     try:
         with partial.open(mode, encoding=encoding, errors=errors) as file:
             yield file

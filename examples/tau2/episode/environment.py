@@ -21,7 +21,7 @@ from tau2.environment.toolkit import ToolKitBase
 from tau2.registry import registry
 
 from examples.tau2.episode.database import FrozenDB
-from examples.tau2.episode.tau2_data import require_data
+from examples.tau2.episode.tau2_data import reading_data
 from examples.tau2.episode.toolkits import toolkit_class
 
 logger = logging.getLogger(__name__)
@@ -68,10 +68,10 @@ def load_tasks(domain: str) -> dict[str, Task]:
     """Read the tasks of all splits of a domain by id, in the order of tau2's file.
 
     Raises:
-        ValueError: tau2's data folder lacks the domain.
+        ValueError: tau2's data folder lacks the domain, or a file of it cannot be read.
     """
-    require_data(domain)
-    return {task.id: task for task in registry.get_tasks_loader(domain)(None)}
+    with reading_data(domain):
+        return {task.id: task for task in registry.get_tasks_loader(domain)(None)}
 
 
 @cache
@@ -80,9 +80,11 @@ def task_splits(domain: str) -> dict[str, list[str]]:
 
     tau2 has no splits of mock: there the one split `base` has all tasks.
     """
-    require_data(domain)
     loader = registry.get_task_splits_loader(domain)
-    return loader() if loader else {"base": list(load_tasks(domain))}
+    if loader is None:
+        return {"base": list(load_tasks(domain))}
+    with reading_data(domain):
+        return loader()
 
 
 def find_task(domain: str, task_id: str) -> Task:
@@ -235,10 +237,10 @@ def _environment_class(domain_class: type[Environment]) -> type[EpisodeEnvironme
 
 
 def _call_constructor(domain: str, **options: Any) -> Environment:
-    require_data(domain)
     # tau2 declares a constructor without parameters; those of its domains have `db` and `solo_mode`
     constructor: Callable[..., Environment] = registry.get_env_constructor(domain)
-    return constructor(**options)
+    with reading_data(domain):
+        return constructor(**options)
 
 
 @cache

@@ -14,7 +14,7 @@ MAX_DESCRIPTION = 500
 
 # the statuses of a conversation that is too long; 429, for example, limits the tokens of a minute
 _CONTEXT_STATUSES = (400, 413, 422, 500)
-# by which words a server says it, in its code, type or message; all in lower case
+# the words with which a server says so, in its code, type or message; all in lower case
 _CONTEXT_WORDS = re.compile(
     "|".join(
         (
@@ -84,7 +84,7 @@ class UnusableAnswer(Exception):
 def agent_failure(
     error: openai.APIStatusError, is_answered: bool = False
 ) -> ContextWindowExceeded | EmptyCompletion | ConversationRefused | None:
-    """Convert a server's error to what it means in an episode; None if it is the server's alone.
+    """Tell what a server's error means for the episode; None if it only concerns the server.
 
     `is_answered` tells whether the server has answered the same conversation before. It then
     refuses what the last turn has added: probably the conversation has become too long.

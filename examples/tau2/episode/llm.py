@@ -6,6 +6,7 @@ OpenAI's shape (episode/answers.py). What their failures mean is said in episode
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -22,7 +23,14 @@ from examples.tau2.episode.network import certificates
 CallLLM = Callable[..., Awaitable[ChatCompletion]]
 
 # the arguments of a call that an episode itself sets
-RESERVED_ARGUMENTS = ("model", "messages", "tools", "tool_choice", "stream")
+RESERVED_ARGUMENTS = {"model", "messages", "tools", "tool_choice", "stream"}
+# the arguments that are objects, of which each entry goes into a part of the request
+_SECTIONS = ("extra_headers", "extra_query", "extra_body")
+# names of arguments, headers and parameters that hold a key
+_KEY_NAME = re.compile(
+    r"(api[-_]?key|authorization|cookie|secret|password|subscription-key|goog-api-key)\Z"
+    r"|extra_query\.key\Z"
+)
 # litellm's prefixes of the names of models that any OpenAI-compatible server may serve
 _SERVER_PREFIXES = ("openai/", "hosted_vllm/")
 
@@ -130,11 +138,27 @@ def key_argument(arguments: dict[str, Any] | None) -> str | None:
     Arguments are saved with the results, and keys belong into the environment.
     """
     arguments = arguments or {}
-    if "api_key" in arguments:
-        return "api_key"
-    for name in arguments.get("extra_headers") or {}:
-        if str(name).lower() in ("authorization", "api-key", "x-api-key"):
-            return f"extra_headers.{name}"
+    places = {name: arguments[name] for name in _SECTIONS if isinstance(arguments.get(name), dict)}
+    names = [*arguments, *(f"{place}.{name}" for place in places for name in places[place])]
+    return next((name for name in names if _KEY_NAME.search(str(name).strip().lower())), None)
+
+
+def argument_problem(arguments: dict[str, Any]) -> str | None:
+    """Say which argument of an LLM's calls cannot be sent; None if all of them can."""
+    for name in _SECTIONS:
+        section = arguments.get(name)
+        if section is None:
+            continue
+        if not isinstance(section, dict):
+            return f"{name} must be an object"
+        if name == "extra_body" and section.keys() & RESERVED_ARGUMENTS:
+            return f"{name} must not set {', '.join(sorted(section.keys() & RESERVED_ARGUMENTS))}"
+    reserved = sorted(arguments.keys() & RESERVED_ARGUMENTS)
+    if reserved:
+        return f"it must not set {', '.join(reserved)}"
+    timeout = arguments.get("timeout")
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        return "timeout must be a number of seconds above 0"
     return None
 
 

@@ -59,12 +59,12 @@ def exempt_from_proxies(hosts: Iterable[str]) -> None:
 
 
 def connection_problem(error: BaseException) -> str | None:
-    """Say why a request got no answer, by the causes of its error; None if they do not tell.
+    """Say why a request got no answer; None if the error and its causes do not tell.
 
     The type of the error alone may mislead: httpx_aiohttp turns every failed connection into
     httpx's `ConnectTimeout`.
     """
-    # the first cause knows best
+    # the innermost cause is the most exact one
     for cause in reversed(list(_causes(error))):
         problem = _problem(cause)
         if problem:

@@ -123,7 +123,7 @@ class AsyncAgent(LocalAgent[Any]):
         """
         if message is not None:
             self.history += to_openai(message)
-        start = time.perf_counter()
+        start, lost_before = time.perf_counter(), self.lost_seconds
         try:
             completion = await self._complete()
         except ContextWindowExceeded as error:
@@ -135,7 +135,7 @@ class AsyncAgent(LocalAgent[Any]):
             completion_id=completion.id,
             malformed=None,
             finish_reason=choice.finish_reason,
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - start - (self.lost_seconds - lost_before),
             **usage,
         )
         self.turns.append(turn)
@@ -308,8 +308,10 @@ class User(UserSimulator):
                 sampling = {"temperature": 1.0}
             if unusable == MAX_UNUSABLE_ANSWERS:
                 history = _with_nudge(self.history)
-            await asyncio.sleep(seconds)
-            self.lost_seconds += time.perf_counter() - start
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                self.lost_seconds += time.perf_counter() - start
             attempt += 1
 
     def _to_message(self, completion: ChatCompletion) -> UserMessage:

@@ -2,11 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from examples.tau2.episode.failures import describe_error
 
 
 @cache
@@ -25,6 +28,23 @@ def require_data(domain: str | None = None) -> None:
             f"TAU2_DATA_DIR={named} has no effect, because it was set after the import of tau2; "
             "set it before the command starts"
         )
+
+
+@contextmanager
+def reading_data(domain: str) -> Generator[None]:
+    """Name tau2's data if the block cannot read a domain's files.
+
+    Raises:
+        ValueError: a file is missing, or cannot be read.
+    """
+    require_data(domain)
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ValueError(
+            f"tau2's data of {domain} in {_root_in_use()} cannot be read "
+            f"({describe_error(error)}); correct it, or set TAU2_DATA_DIR to another folder"
+        ) from error
 
 
 def data_problem(domain: str | None = None, folder: str | None = None) -> str | None:

@@ -3,12 +3,13 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import overload
 
 from examples.tau2.episode.keys import key_problems
 from examples.tau2.episode.network import network_problems
 
 
-def check_variables() -> None:
+def require_variables() -> None:
     """Check the keys, certificates and proxies.
 
     Raises:
@@ -28,9 +29,9 @@ def variable_problems() -> Iterator[str]:
 def provider_servers(
     models: Iterable[str | None], environ: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Return the variables that give litellm's providers of some models another server.
+    """Return the variables, such as OPENAI_BASE_URL, that send calls of these models elsewhere.
 
-    Such a variable is OPENAI_BASE_URL. The URLs are without passwords.
+    Only models of litellm's providers are asked about. Passwords are removed from the URLs.
     """
     from litellm import model_cost
 
@@ -41,5 +42,14 @@ def provider_servers(
         provider = prefix if slash else known or "openai"
         for name in (f"{provider}_BASE_URL".upper(), f"{provider}_API_BASE".upper()):
             if environ.get(name):
-                servers[name] = re.sub(r"//[^/]*@", "//", environ[name])
+                servers[name] = without_password(environ[name])
     return servers
+
+
+@overload
+def without_password(url: str) -> str: ...
+@overload
+def without_password(url: None) -> None: ...
+def without_password(url: str | None) -> str | None:
+    """Remove the user's name and password from a URL."""
+    return url and re.sub(r"//[^/]*@", "//", url)

@@ -18,7 +18,7 @@ def options_parser() -> argparse.ArgumentParser:
     domains = ", ".join(environment.DOMAINS)
 
     # the tasks
-    config_help = "a training YAML: its econfig and eval_gconfig, except for the options given"
+    config_help = "take econfig and eval_gconfig from this training YAML; options override them"
     add("--config", type=expanded_path, help=config_help)
     add("--domain", help=f"{domains} (default: telecom)")
     split_help = "splits of the domain's tasks (default: test, or none with files)"
@@ -31,18 +31,18 @@ def options_parser() -> argparse.ArgumentParser:
 
     # the models
     add("--base-url", help="the model's server; default: litellm's provider for --model")
-    add("--model")
+    add("--model", help="its name; litellm's prefix openai/ is not sent to a server")
     add("--user-base-url", help="the user simulator's server; default: litellm's provider")
     add("--user-model")
 
     # an episode
     add("--solo-mode", action=either, help="no user simulator")
     add("--add-thinking-tool", action=either, help="offer tau2's `think`")
-    add("--max-steps", type=int, help="steps of an episode at most (default: 100)")
+    add("--max-steps", type=int, help="the most steps of an episode (default: 100)")
     add("--timeout", type=float, help="deadline of an episode in seconds (default: 600)")
     add("--temperature", type=float, help="default: 0")
     add("--top-p", type=float)
-    add("--max-completion-tokens", type=int, help="tokens of a turn at most")
+    add("--max-completion-tokens", type=int, help="the most tokens of a turn")
     args_help = "JSON object: more arguments of the model's calls; null leaves one out"
     add("--llm-args", type=json_object, default={}, metavar="JSON", help=args_help)
     user_args_help = "the same for the user simulator's calls"
@@ -55,7 +55,7 @@ def options_parser() -> argparse.ArgumentParser:
 
     # the evaluation
     add("--concurrency", type=int, default=16, help="episodes at once (default: 16)")
-    attempts_help = "tries of an episode that fails, but not by the model (default: 3)"
+    attempts_help = "how often an episode is tried if not the model fails it (default: 3)"
     add("--attempts", type=int, default=3, help=attempts_help)
     output_help = "folder (default: evaluations/<domain>-<model>-<hash of the settings>)"
     add("--output", type=expanded_path, help=output_help)

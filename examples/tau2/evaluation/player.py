@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeGuard
 
 import openai
 from openai.types.chat import ChatCompletion
@@ -29,7 +29,12 @@ from examples.tau2.episode.llm import (
     shared_client,
 )
 from examples.tau2.episode.trajectory import Tau2RunInfo
-from examples.tau2.evaluation.settings import SAMPLING_OPTIONS, EvaluationSettings, TrialKey
+from examples.tau2.evaluation.settings import (
+    SAMPLING_OPTIONS,
+    EvaluationSettings,
+    TrialKey,
+    key_variable,
+)
 from examples.tau2.evaluation.store import TrialStore
 
 # an evaluation stops when so many trials in a row have failed for the same reason
@@ -131,7 +136,7 @@ async def _answering_model(settings: EvaluationSettings) -> CallLLM:
             settings, {**arguments, "max_completion_tokens": None, "max_tokens": limit}
         )
     except Exception as error:
-        hint = _hint(error, "llm-args", arguments, "OPENAI_API_KEY")
+        hint = _hint(error, "llm-args", arguments, key_variable(settings.base_url))
         raise ConnectionError(
             f"the model does not answer: {describe_error(error)}{hint}"
         ) from error
@@ -187,28 +192,34 @@ async def _model_llm(settings: EvaluationSettings, arguments: dict[str, Any]) ->
     return call_model
 
 
-def _refuses_argument(error: Exception, name: str) -> bool:
-    """Whether a server refuses a call because of this argument."""
+def _refuses_request(error: Exception) -> TypeGuard[openai.APIStatusError]:
+    """Whether a server refuses what a call holds, and not because it is too long."""
     return (
         isinstance(error, openai.APIStatusError)
         and error.status_code in (400, 422)
         and not exceeds_context_window(error)
-        and name in error.message
     )
+
+
+def _refuses_argument(error: Exception, name: str) -> bool:
+    """Whether a server refuses a call because of this argument."""
+    return _refuses_request(error) and name in error.message
 
 
 def _hint(error: Exception, option: str, arguments: dict[str, Any], variable: str) -> str:
     """Say how to change the argument, or the key, that a server refuses."""
     hints = []
     if isinstance(error, openai.APIStatusError) and error.status_code in (401, 403):
-        hints.append(f"{variable} in the environment has the key of a server")
+        hints.append(f"set the server's key in the environment: {variable}")
     for name in arguments:
         if _refuses_argument(error, name):
             own_option = f"--{name.replace('_', '-')}, or leave it out with "
             is_model = option == "llm-args" and name in SAMPLING_OPTIONS
             change = f"change {name} with {own_option if is_model else ''}"
             hints.append(f"{change}--{option} '{{\"{name}\": null}}'")
-    if not hints and _refuses_argument(error, ""):
+    if _refuses_request(error) and "tool" in error.message and "choice" in error.message:
+        hints.append("--tool-choice auto leaves it to the model whether to call a tool")
+    if not hints and _refuses_request(error):
         hints.append(f"--{option} adds, changes or removes arguments of its calls")
     return "".join(f"; {hint}" for hint in hints)
 

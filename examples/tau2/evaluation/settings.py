@@ -13,9 +13,9 @@ from examples.tau2.data.tasks import find_task_row
 from examples.tau2.data.tasks_file import TaskRow, explain_error, tasks_file_digest
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
-from examples.tau2.episode.llm import RESERVED_ARGUMENTS, key_argument
+from examples.tau2.episode.llm import argument_problem, key_argument
 from examples.tau2.episode.tau2_data import data_digest, tau2_version
-from examples.tau2.episode.variables import provider_servers
+from examples.tau2.episode.variables import provider_servers, without_password
 from examples.tau2.evaluation.training_config import TrainingConfig, read_training_config
 
 # the fields of the episodes' config that have an option, and the option's name
@@ -86,9 +86,12 @@ class EvaluationSettings:
         Evaluations of equal identity share their episodes.
         """
         identity: dict[str, object] = {
-            "econfig": asdict(self.econfig),
+            "econfig": {
+                **asdict(self.econfig),
+                "user_llm_base_url": without_password(self.econfig.user_llm_base_url),
+            },
             "sampling": self.sampling,
-            "base_url": self.base_url,
+            "base_url": without_password(self.base_url),
             "model": self.model,
             "tau2": tau2_version(),
             "data": {domain: data_digest(domain) for domain in self.domains},
@@ -128,7 +131,7 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
     sampling = dict(training.evaluation_sampling if training else DEFAULT_SAMPLING)
     sampling |= _given(options, {name: name for name in SAMPLING_OPTIONS}) | options.llm_args
     sampling = {name: value for name, value in sampling.items() if value is not None}
-    _check_arguments("--llm-args", sampling, "OPENAI_API_KEY")
+    _check_arguments("--llm-args", sampling, key_variable(options.base_url))
     _check_arguments("--user-llm-args", econfig.user_llm_args or {}, "TAU2_USER_LLM_API_KEY")
     _check_options(options, econfig)
     datasets = _datasets(options, econfig)
@@ -162,10 +165,15 @@ def _given(options: Namespace, names: dict[str, str]) -> dict[str, Any]:
     return {field: value for field, value in values.items() if value is not None}
 
 
+def key_variable(base_url: str | None) -> str:
+    """Name the environment variable with the key of the model's server, or of its provider."""
+    return "OPENAI_API_KEY" if base_url else "the provider's own, such as ANTHROPIC_API_KEY"
+
+
 def _check_arguments(option: str, arguments: dict[str, Any], variable: str) -> None:
-    reserved = sorted(set(RESERVED_ARGUMENTS) & set(arguments))
-    if reserved:
-        raise ValueError(f"{option} must not set {', '.join(reserved)}")
+    problem = argument_problem(arguments)
+    if problem:
+        raise ValueError(f"{option}: {problem}")
     key = key_argument(arguments)
     if key:
         raise ValueError(f"{option}: {key} would be saved with the results; set {variable} instead")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from tau2.data_model.message import AssistantMessage
+from tau2.data_model.message import AssistantMessage, UserMessage
 
 from examples.tau2.episode import environment
 from examples.tau2.episode.trajectory import Tau2RunInfo
@@ -53,7 +53,8 @@ class EpisodeSigns:
     `tool_calls` and `turns` are the agent's. `malformed` has the number of turns by what is wrong.
     `call_texts` are excerpts of the answers that look like calls. `odd_names` are the names of
     called tools that only resemble an offered one, as (called, offered). `cut_turns` ended at the
-    limit of tokens.
+    limit of tokens. `user_turns` are those of the user simulator, and `user_calls` what looks like
+    a call there: excerpts of texts, and names that resemble a tool's.
     """
 
     turns: int
@@ -62,10 +63,12 @@ class EpisodeSigns:
     call_texts: tuple[str, ...]
     odd_names: tuple[tuple[str, str], ...]
     cut_turns: int
+    user_turns: int = 0
+    user_calls: tuple[str, ...] = ()
 
 
 def signs_of_episode(info: Tau2RunInfo) -> EpisodeSigns:
-    """Look for signs in the agent's turns."""
+    """Look for signs in the turns of the agent and of the user simulator."""
     tools = _tool_names(info.domain, info.solo_mode, info.add_thinking_tool)
     # tau2 removes the call of `done` from the message, but not from the raw data
     spoken = [
@@ -76,6 +79,7 @@ def signs_of_episode(info: Tau2RunInfo) -> EpisodeSigns:
     called = [call["function"]["name"] for _, raw in spoken for call in raw.get("tool_calls", [])]
     texts = [content for content, raw in spoken if content and "tool_calls" not in raw]
     odd_names = [(name, resembled_tool(name, tools)) for name in called]
+    said = [message for message in info.simulation.messages if isinstance(message, UserMessage)]
     return EpisodeSigns(
         turns=len(info.turns),
         tool_calls=len(called),
@@ -83,16 +87,32 @@ def signs_of_episode(info: Tau2RunInfo) -> EpisodeSigns:
         call_texts=tuple(filter(None, (call_as_text(text, tools) for text in texts))),
         odd_names=tuple((name, tool) for name, tool in odd_names if tool is not None),
         cut_turns=sum(turn.finish_reason == "length" for turn in info.turns),
+        user_turns=len(said),
+        user_calls=tuple(_user_calls(said, info.domain)),
     )
+
+
+def _user_calls(said: Iterable[UserMessage], domain: str) -> Iterator[str]:
+    tools = tuple(tool.name for tool in environment.user_tools(domain) or ())
+    for message in said if tools else ():
+        excerpt = call_as_text(message.content or "", tools)
+        if excerpt:
+            yield excerpt
+        for call in message.tool_calls or []:
+            if resembled_tool(call.name, tools):
+                yield call.name
 
 
 def add_signs(episodes: Iterable[EpisodeSigns]) -> EpisodeSigns:
     """Add up the signs of episodes."""
-    turns = tool_calls = cut_turns = 0
+    turns = tool_calls = cut_turns = user_turns = 0
     malformed: Counter[str] = Counter()
     call_texts: list[str] = []
     odd_names: list[tuple[str, str]] = []
+    user_calls: list[str] = []
     for signs in episodes:
+        user_turns += signs.user_turns
+        user_calls += signs.user_calls
         turns += signs.turns
         tool_calls += signs.tool_calls
         cut_turns += signs.cut_turns
@@ -100,15 +120,28 @@ def add_signs(episodes: Iterable[EpisodeSigns]) -> EpisodeSigns:
         call_texts += signs.call_texts
         odd_names += signs.odd_names
     return EpisodeSigns(
-        turns, tool_calls, malformed, tuple(call_texts), tuple(odd_names), cut_turns
+        turns,
+        tool_calls,
+        malformed,
+        tuple(call_texts),
+        tuple(odd_names),
+        cut_turns,
+        user_turns,
+        tuple(user_calls),
     )
 
 
 def setup_hints(signs: EpisodeSigns, calls_are_expected: bool) -> Iterator[str]:
-    """Say in a line each what the server's set-up may lack.
+    """Yield one line for each thing that may be wrong with the server's set-up.
 
     `calls_are_expected` tells whether a task can only be solved by a tool call.
     """
+    if signs.user_calls and len(signs.user_calls) >= NOTICEABLE_SHARE * signs.user_turns:
+        yield (
+            f"{len(signs.user_calls)} of {signs.user_turns} turns of the user simulator look like "
+            f"tool calls that its server did not parse: {signs.user_calls[0]!r}; that server may "
+            "lack a --tool-call-parser that fits its model"
+        )
     if not signs.turns:
         return
     if len(signs.call_texts) >= NOTICEABLE_SHARE * signs.turns:

@@ -56,6 +56,9 @@ class TrialStore:
                     self._file.truncate(offset)
                     break
                 number, _, episode = line.partition(b" ")
+                if not line.strip():
+                    offset += len(line)
+                    continue
                 try:
                     self._remember(int(number), Tau2RunInfo.from_json(episode), offset)
                 except ValueError as error:

@@ -87,10 +87,10 @@ def _override_problems(argument: str, override: str) -> list[str]:
     error = _parse_error(override)
     if error is None:
         return []
-    return [
-        f"{argument}: Hydra cannot read this override ({error}); "
-        "in a list or a mapping, put quotes around texts with unusual characters"
-    ]
+    problem = f"{argument}: Hydra cannot read this override ({error})"
+    if argument.partition("=")[2].startswith(("[", "{")):
+        problem += "; in a list or a mapping, put quotes around texts with unusual characters"
+    return [problem]
 
 
 def _is_word(argument: str) -> bool:

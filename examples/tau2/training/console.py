@@ -9,6 +9,7 @@ from typing import TextIO
 
 from areal.utils.saver import Saver
 
+from examples.tau2.report import missing_package
 from examples.tau2.training.progress import StepLog, show
 from examples.tau2.training.trainer import Tau2PPOTrainer, Tau2SFTTrainer
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
@@ -89,8 +90,7 @@ def print_results(config: Tau2PPOConfig | Tau2SFTConfig, folder: Path, terminal:
 def _cause(error: Exception) -> str:
     """Say what went wrong, and which package to install if one is missing."""
     if isinstance(error, ModuleNotFoundError):
-        package = str(error.name).partition(".")[0]
-        return f"the package {package} is missing (pip install {package})"
+        return missing_package(error)
     # a MemoryError has no message
     return str(error) or type(error).__name__
 

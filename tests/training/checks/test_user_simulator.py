@@ -21,4 +21,4 @@ def test_solo_mode_needs_no_model(airline):
 
 def test_arguments_that_the_simulation_sets(airline):
     (problem,) = check_user_simulator(airline("econfig.user_llm_args.stream=true"))
-    assert problem == "econfig.user_llm_args must not set stream"
+    assert problem == "econfig.user_llm_args: it must not set stream"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from areal.experimental.openai.proxy.server import DEFAULT_ADMIN_API_KEY
 
+from examples.tau2.episode.llm import key_argument
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
 
@@ -17,8 +18,9 @@ def check_keys(config: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
             variables["rollout.agent.admin_api_key"] = (
                 "TAU2_PROXY_ADMIN_API_KEY (by default it is random)"
             )
-        if "api_key" in (config.econfig.user_llm_args or {}):
-            variables["econfig.user_llm_args.api_key"] = "TAU2_USER_LLM_API_KEY"
+        key = key_argument(config.econfig.user_llm_args)
+        if key:
+            variables[f"econfig.user_llm_args.{key}"] = "TAU2_USER_LLM_API_KEY"
     if wandb.wandb_api_key:
         variables["stats_logger.wandb.wandb_api_key"] = "WANDB_API_KEY"
     # AReaL copies the environment variable into the option

@@ -18,8 +18,8 @@ from examples.tau2.utils import Tau2PPOConfig
 def probe_tool_call_parser(config: Tau2PPOConfig) -> Iterator[str]:
     """Have the parser of the proxy read a call as the chat template writes it.
 
-    A parser that does not fit reads no call, so that every episode fails. Nothing is tried where
-    SGLang, which has the parsers, is not installed, and where `probe_template` finds a problem.
+    A parser that does not fit reads no call, so that every episode fails. Nothing is tried if
+    SGLang, which has the parsers, is not installed, or if `probe_template` finds a problem.
     """
     try:
         # SGLang takes 8 seconds to import
@@ -41,7 +41,7 @@ def probe_tool_call_parser(config: Tau2PPOConfig) -> Iterator[str]:
         for name in FunctionCallParser.ToolCallParserEnum
         if reads(name, agent.reasoning_parser, text, schema)
     ]
-    advice = f"one of {', '.join(others)} reads it" if others else "no parser of SGLang's does"
+    advice = f"these parsers read it: {', '.join(others)}" if others else "no parser reads it"
     yield (
         f"rollout.agent.tool_call_parser={agent.tool_call_parser} does not read a tool call as the "
         f"model's chat template writes it, {text!r}; {advice}"

@@ -156,7 +156,7 @@ def load_tokenizer(
 
 
 def _different_tasks(config: Tau2PPOConfig) -> list[TaskRow]:
-    """Return a task of each domain of the data sets: one with a message history, one without.
+    """Return up to two tasks of each domain: one with a message history, one without.
 
     There are none if the domain or a data set is wrong, which `check_data` tells.
     """

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from examples.tau2.episode.llm import RESERVED_ARGUMENTS
+from examples.tau2.episode.llm import argument_problem
 from examples.tau2.utils import Tau2PPOConfig
 
 
@@ -17,6 +17,6 @@ def check_user_simulator(config: Tau2PPOConfig) -> Iterator[str]:
             "e.g. openai/self-hosted-Qwen2.5-72B with econfig.user_llm_base_url, or a hosted one; "
             "only econfig.solo_mode=true needs none"
         )
-    reserved = sorted(set(RESERVED_ARGUMENTS) & set(econfig.user_llm_args or {}))
-    if reserved:
-        yield f"econfig.user_llm_args must not set {', '.join(reserved)}"
+    problem = argument_problem(econfig.user_llm_args or {})
+    if problem:
+        yield f"econfig.user_llm_args: {problem}"

@@ -1,4 +1,4 @@
-"""Checks the environment variables, here and those that the config sets for workers."""
+"""Checks the environment variables of this process, which its workers inherit."""
 
 from collections.abc import Iterator
 
@@ -19,4 +19,4 @@ def check_variables(_: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
         # as AReaL makes one in each worker
         httpx.Client(verify=certificates()).close()
     except ImportError as error:
-        yield f"ALL_PROXY, HTTP_PROXY or HTTPS_PROXY: {error}"
+        yield f"a proxy cannot be used (ALL_PROXY, HTTP_PROXY or HTTPS_PROXY): {error}"

@@ -25,7 +25,7 @@ from examples.tau2.episode import environment
 from examples.tau2.episode.completions import assistant_entry, chat_completion
 from examples.tau2.episode.config import VARIABLES, Tau2EnvConfig
 from examples.tau2.episode.trajectory import Tau2RunInfo
-from examples.tau2.episode.variables import check_variables
+from examples.tau2.episode.variables import require_variables
 
 
 def read_settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
@@ -208,7 +208,7 @@ class Tau2Tool(Tool):
 
 
 try:
-    check_variables()
+    require_variables()
     episode = Episode(*read_settings(os.environ))
 except ValueError as error:
     raise SystemExit(f"tau2-env: {error}") from None
