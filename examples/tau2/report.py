@@ -19,13 +19,8 @@ if __name__ == "__main__":
     quiet_tau2()
 
 from examples.tau2.data.files import expanded_path
+from examples.tau2.episode.failures import missing_package
 from examples.tau2.episode.tau2_data import require_data
-
-
-def missing_package(error: ModuleNotFoundError) -> str:
-    """Say which package to install."""
-    package = str(error.name).partition(".")[0]
-    return f"the package {package} is missing (pip install {package})"
 
 
 def main(argv: list[str]) -> int:

@@ -177,6 +177,12 @@ def describe_error(error: BaseException) -> str:
     return " ".join(text.split())[:MAX_DESCRIPTION]
 
 
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Say which package to install after an import that failed."""
+    package = str(error.name).partition(".")[0]
+    return f"the package {package} is missing (pip install {package})"
+
+
 def _words(error: openai.APIStatusError) -> str:
     body = error.body or error.message
     words = server_words(body)

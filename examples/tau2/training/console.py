@@ -9,7 +9,7 @@ from typing import TextIO
 
 from areal.utils.saver import Saver
 
-from examples.tau2.report import missing_package
+from examples.tau2.episode.failures import missing_package
 from examples.tau2.training.progress import StepLog, show
 from examples.tau2.training.trainer import Tau2PPOTrainer, Tau2SFTTrainer
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
