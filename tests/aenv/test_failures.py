@@ -16,6 +16,7 @@ from agents import AgentsException
 from aenv import AEnvError
 from aenv.examples.tau2_rl import conversation, sdk_environment, service
 from aenv.examples.tau2_rl.agent import run_agent_return_reward
+from examples.tau2.episode.failures import ConversationRefused
 from tests.aenv.episodes import CREATE, MOCK, play, server_of
 from tests.conftest import aenv_instances
 from tests.scripted import LLMServer, say
@@ -56,9 +57,10 @@ def test_a_policy_that_fails_scores_0_and_a_server_that_fails_raises(aenv_servic
         assert play(MOCK, [say(None, CREATE), failure])[0] == 0.0
         with pytest.raises(openai.APIStatusError):
             play(MOCK, [failure])
-    for failure in ((400, {"error": {"message": "invalid tool name"}}), None):
-        with pytest.raises(openai.OpenAIError):
-            play(MOCK, [say(None, CREATE), failure])
+    with pytest.raises(ConversationRefused, match="invalid tool name"):
+        play(MOCK, [say(None, CREATE), (400, {"error": {"message": "invalid tool name"}})])
+    with pytest.raises(openai.OpenAIError):
+        play(MOCK, [say(None, CREATE), None])
 
 
 def test_a_user_simulator_that_refuses_raises(aenv_service):
