@@ -28,8 +28,12 @@ def probe_tool_call_parser(config: Tau2PPOConfig) -> Iterator[str]:
         return
     if config.econfig.domain not in environment.DOMAINS:
         return
+    try:
+        schema = environment.agent_schemas(config.econfig.domain)[0]
+    except ValueError:
+        # `check_data` tells what is wrong with tau2's data
+        return
     tokenizer, _ = load_tokenizer(config)
-    schema = environment.agent_schemas(config.econfig.domain)[0]
     text = tokenizer and call_of_template(tokenizer, schema)
     if not text:
         return

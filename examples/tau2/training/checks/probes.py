@@ -66,9 +66,14 @@ def probe_user_llm(config: Tau2PPOConfig) -> Iterator[str]:
     where = econfig.user_llm_base_url or "its provider"
     if is_placeholder(where):
         return
+    try:
+        schemas = environment.user_schemas(econfig.domain)
+    except ValueError:
+        # `check_data` tells what is wrong with tau2's data
+        return
     call = user_llm(econfig.user_llm, econfig.user_llm_base_url, econfig.user_llm_args)
     try:
-        asyncio.run(probe_user(call, environment.user_schemas(econfig.domain)))
+        asyncio.run(probe_user(call, schemas))
     except Exception as error:
         yield (
             f"the user simulator {econfig.user_llm} at {where} does not answer "
