@@ -11,6 +11,8 @@ from tests.aenv.episodes import CREATE, MOCK, play, play_directly
 from tests.scripted import say
 
 DONE = say(None, ("done", {}))
+WITH_USER = {**MOCK, "solo_mode": False}
+USER = [say("I need a task."), say("Go on."), say("###STOP###")]
 TOO_LONG = {"object": "error", "message": "The input (9 tokens) is longer than the model's context"}
 
 
@@ -19,6 +21,13 @@ def altered(completion: dict, **message) -> dict:
     copy = json.loads(json.dumps(completion))
     copy["choices"][0]["message"].update(message)
     return copy
+
+
+def with_logprobs(logprobs: object) -> dict:
+    """A turn that creates the task, with the probabilities of its tokens."""
+    completion = careless(text="Now.")
+    completion["choices"][0]["logprobs"] = logprobs
+    return completion
 
 
 def careless(*, text: str | None = None, usage: dict | None = None, **call) -> dict:
@@ -49,6 +58,8 @@ def call_with(**function) -> dict:
         [altered(careless(), reasoning_content="A meeting.")],
         [altered(careless(), reasoning="A meeting.")],
         [altered(say(None), refusal="No.")],
+        [with_logprobs([0.5])],
+        [with_logprobs({"content": [{"token": "Now."}]})],
         [say(None, ("get_users", "null")), careless()],
         [call_with(name="functions.create_task"), careless()],
         [(400, TOO_LONG)],
@@ -65,6 +76,8 @@ def call_with(**function) -> dict:
         "reasoning_content",
         "reasoning",
         "refusal",
+        "logprobs as a list",
+        "logprobs without alternatives",
         "null for arguments",
         "unknown tool",
         "too long at once",
@@ -72,23 +85,36 @@ def call_with(**function) -> dict:
     ],
 )
 def test_an_answer_counts_as_without_aenvironment(turns, aenv_service):
-    def outcome(play_episode) -> tuple:
-        try:
-            reward, requests = play_episode(MOCK, [*turns, DONE])
-        except Exception:
-            return ("rejected",)
-        return reward, [_said(request["messages"]) for request in requests]
-
-    assert outcome(play) == outcome(play_directly)
+    assert _outcome(play, MOCK, [*turns, DONE]) == _outcome(play_directly, MOCK, [*turns, DONE])
 
 
-def _said(messages: list[dict]) -> list[tuple]:
-    """What a history says, without the ids of calls, and without empty content."""
-    said = []
-    for message in messages:
-        calls = [call["function"] for call in message.get("tool_calls") or []]
-        said.append((message["role"], message.get("content") or None, calls))
-    return said
+@pytest.mark.parametrize(
+    "turn",
+    [
+        altered(say(None), refusal="No."),
+        altered(careless(), refusal="No."),
+        altered(say("Hello."), reasoning_content="A greeting."),
+        altered(say("Hello."), reasoning="A greeting.", content=None),
+    ],
+    ids=["refusal", "refusal with a call", "reasoning_content", "reasoning only"],
+)
+def test_an_answer_to_the_user_counts_as_without_aenvironment(turn, aenv_service):
+    episode = WITH_USER, [turn, say("Done.")], USER
+    assert _outcome(play, *episode) == _outcome(play_directly, *episode)
+
+
+def _outcome(play_episode, *episode) -> tuple:
+    """The reward and the histories, without the ids of calls, which are random where they lack."""
+    try:
+        reward, requests = play_episode(*episode)
+    except Exception:
+        return ("rejected",)
+    histories = json.loads(json.dumps([request["messages"] for request in requests]))
+    for message in (message for history in histories for message in history):
+        message.pop("tool_call_id", None)
+        for call in message.get("tool_calls") or []:
+            del call["id"]
+    return reward, histories
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ The policy's server is given by arguments, or by `OPENAI_BASE_URL` and `OPENAI_A
 import argparse
 import asyncio
 import logging
+import os
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,15 @@ if __name__ == "__main__":
 import httpx
 from agents import Agent, ModelSettings, OpenAIChatCompletionsModel
 from agents.models import get_default_model
+from openai import OpenAIError
 
 from aenv.examples.tau2_rl.conversation import Conversation, open_conversation
 from aenv.examples.tau2_rl.service.server import ensure_service
-from examples.tau2.episode.failures import describe_error
-from examples.tau2.episode.llm import served_name, shared_client
-from examples.tau2.episode.variables import require_variables
+from examples.tau2.episode.answers import BadAnswer
+from examples.tau2.episode.failures import ConversationRefused, describe_error
+from examples.tau2.episode.llm import argument_problem, served_name, shared_client
+from examples.tau2.episode.variables import require_variables, without_password
+from examples.tau2.evaluation.options import json_object
 
 
 async def run_agent_return_reward(
@@ -59,7 +62,7 @@ async def run_agent_return_reward(
         http_client: makes the requests to the policy's server.
         model: name of the policy; None: `OPENAI_DEFAULT_MODEL`.
         temperature, top_p, max_completion_tokens: of each completion.
-        extra_args: further arguments of each chat completion.
+        extra_args: further arguments of each chat completion. What is None is not sent.
 
     Raises:
         ValueError: the episode cannot be played in an instance.
@@ -67,55 +70,42 @@ async def run_agent_return_reward(
             something else than the policy failed, so the episode says nothing about the policy.
     """
     client = await shared_client(base_url, api_key, http_client)
-    arguments = {"max_completion_tokens": max_completion_tokens, **extra_args}
+    arguments = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_completion_tokens": max_completion_tokens,
+        **extra_args,
+    }
     async with open_conversation(data) as conversation:
         agent = Agent(
             name="tau2",
             instructions=conversation.system_prompt,
             tools=conversation.tools,
-            model=OpenAIChatCompletionsModel(
-                served_name(model or get_default_model()),
-                client,
-                should_replay_reasoning_content=lambda _: False,
-            ),
-            model_settings=model_settings(conversation, temperature, top_p, arguments),
+            model=OpenAIChatCompletionsModel(served_name(model or get_default_model()), client),
+            model_settings=model_settings(conversation, arguments),
             reset_tool_choice=False,
         )
         return await conversation.play(agent)
 
 
-def model_settings(
-    conversation: Conversation, temperature: float, top_p: float, arguments: dict[str, Any]
-) -> ModelSettings:
+def model_settings(conversation: Conversation, arguments: dict[str, Any]) -> ModelSettings:
     """Make the Agents SDK's settings of a chat completion.
 
-    `arguments` may be fields of `ModelSettings`, the request's `timeout`, or anything that belongs
-    in the request's body.
+    `arguments` are `timeout`, `extra_headers`, `extra_query` and `extra_body` as openai's client
+    has them, and anything that belongs in the request's body. Those that are None are not sent.
     """
-    known = {field.name for field in fields(ModelSettings)}
-    settings: dict[str, Any] = {}
-    request_options: dict[str, Any] = {}
-    body: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if name in known:
-            settings[name] = value
-        elif name == "timeout":
-            request_options[name] = value
-        else:
-            body[name] = value
-    settings["extra_body"] = {
+    body = {name: value for name, value in arguments.items() if value is not None}
+    request = {"timeout": body.pop("timeout")} if "timeout" in body else {}
+    headers, query = body.pop("extra_headers", None), body.pop("extra_query", None)
+    more = body.pop("extra_body", {})
+    return ModelSettings(
+        tool_choice="required" if conversation.solo_mode else "auto",
+        extra_headers=headers,
+        extra_query=query,
         # The Agents SDK's own schemas say `strict`. Chat templates render that, so the prompt would
         # differ from the one of `Tau2AgentWorkflow`.
-        "tools": conversation.tool_schemas,
-        **body,
-        **(settings.get("extra_body") or {}),
-    }
-    return ModelSettings(
-        temperature=temperature,
-        top_p=top_p,
-        tool_choice="required" if conversation.solo_mode else "auto",
-        extra_args=request_options,
-        **settings,
+        extra_body={"tools": conversation.tool_schemas, **body, **more},
+        extra_args=request,
     )
 
 
@@ -137,12 +127,23 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--max_completion_tokens", type=int, default=8192, help="of each completion (default: 8192)"
     )
+    parser.add_argument(
+        "--llm_args",
+        type=json_object,
+        default={},
+        metavar="JSON",
+        help="JSON object: more arguments of each completion; null leaves one out",
+    )
     options = vars(parser.parse_args(argv))
+    data = {key: options.pop(key) for key in ("domain", "task_id", "solo_mode")}
+    llm_args = options.pop("llm_args")
+    problem = argument_problem(llm_args)
+    if problem:
+        parser.error(f"--llm_args: {problem}")
     try:
         require_variables()
     except ValueError as error:
         parser.error(str(error))
-    data = {key: options.pop(key) for key in ("domain", "task_id", "solo_mode")}
     logging.basicConfig(format="%(message)s")
     logging.getLogger("tau2_rl").setLevel(logging.INFO)
     # the SDK also raises what it logs as an error
@@ -150,16 +151,28 @@ def main(argv: list[str]) -> int:
 
     try:
         with ensure_service():
-            reward = asyncio.run(run_agent_return_reward(data, **options))
+            reward = asyncio.run(run_agent_return_reward(data, **{**options, **llm_args}))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        print(
-            f"The episode says nothing about the policy: {describe_error(error)}", file=sys.stderr
-        )
+        cause = describe_error(error)
+        print(f"The episode says nothing about the policy: {cause}", file=sys.stderr)
+        if isinstance(error, OpenAIError | BadAnswer | ConversationRefused):
+            print(_policy_settings(options["model"]), file=sys.stderr)
         return 1
     print(f"reward {reward}")
     return 0
+
+
+def _policy_settings(model: str | None) -> str:
+    """Say which options and variables name the policy, and what they are."""
+    url = without_password(os.environ.get("OPENAI_BASE_URL")) or "not set, so OpenAI's own server"
+    key = "set" if os.environ.get("OPENAI_API_KEY") else "not set"
+    return (
+        f"The policy: OPENAI_BASE_URL is {url}; OPENAI_API_KEY is {key}; the model of --model or "
+        f"OPENAI_DEFAULT_MODEL is {model or get_default_model()}. "
+        "--llm_args adds, changes or removes arguments of its completions."
+    )
 
 
 if __name__ == "__main__":

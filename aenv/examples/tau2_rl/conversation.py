@@ -190,6 +190,8 @@ class Conversation(RunHooks):
         logger.info(
             "%s after %d steps", reward["failure"] or reward["termination"], reward["steps"]
         )
+        for hint in reward.get("hints", []):
+            logger.info("note: %s", hint)
         return float(reward["total_reward"])
 
     async def _converse(self, agent: Agent) -> None:
@@ -219,8 +221,8 @@ class Conversation(RunHooks):
         self.turns += 1
         calls = [item for item in response.output if isinstance(item, ResponseFunctionToolCall)]
         self._make_ids_unique(calls)
+        text = _take_text(response)
         self.items += response.to_input_items()
-        text = _text(response)
         _log_turn(text, calls)
         if not text and len(calls) == 1 and self._can_be_called(calls[0]):
             return
@@ -302,13 +304,17 @@ class Conversation(RunHooks):
         self.items += cast(list[TResponseInputItem], items)
 
 
-def _text(response: ModelResponse) -> str:
-    messages = [item for item in response.output if isinstance(item, ResponseOutputMessage)]
+def _take_text(response: ModelResponse) -> str:
+    """Return the text of a response, and remove its refusal, for which the Agents SDK would raise.
+
+    The text has the words of the refusal.
+    """
     text = ""
-    for message in messages:
-        for part in message.content:
-            if isinstance(part, ResponseOutputText):
-                text += part.text
+    for message in response.output:
+        if isinstance(message, ResponseOutputMessage):
+            parts = [part for part in message.content if isinstance(part, ResponseOutputText)]
+            message.content = [*parts]
+            text += "".join(part.text for part in parts)
     return text
 
 

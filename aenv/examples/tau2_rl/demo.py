@@ -33,6 +33,8 @@ from aenv.examples.tau2_rl.service import ENVIRONMENT_FOLDER, ROOT
 from aenv.examples.tau2_rl.service.server import running_service
 from examples.tau2.episode import environment
 from examples.tau2.episode.failures import describe_error
+from examples.tau2.episode.network import exempt_from_proxies
+from examples.tau2.episode.variables import require_variables
 
 # how many instances are started one after the other, to measure one alone
 ONE_BY_ONE = 8
@@ -54,6 +56,11 @@ def main(argv: list[str]) -> int:
         "--host", default="127.0.0.1", help="of the service: any of 127.x.y.z (default: 127.0.0.1)"
     )
     options = parser.parse_args(argv)
+    try:
+        require_variables()
+    except ValueError as error:
+        parser.error(str(error))
+    exempt_from_proxies([options.host, "127.0.0.1"])
     logging.getLogger("aenv").setLevel(logging.CRITICAL)
     rows = solo_rows(options.episodes)
     try:
@@ -91,7 +98,7 @@ async def play_all(rows: list[dict], base_url: str, api_key: str, model: str | N
     start = time.perf_counter()
 
     async def play(row: dict) -> float | None:
-        key = api_key.format(**row)
+        key = api_key.replace("{task_id}", row["task_id"])
         try:
             reward = await run_agent_return_reward(row, base_url=base_url, api_key=key, model=model)
         except Exception as error:

@@ -12,6 +12,7 @@ from typing import Any
 from aenv.core.environment import Environment
 from aenv.core.exceptions import AEnvError
 from examples.tau2.episode.config import VARIABLES
+from examples.tau2.episode.network import proxy_of
 
 # at level INFO the SDK logs the user LLM's API key
 logging.getLogger("aenv").setLevel(logging.WARNING)
@@ -71,9 +72,21 @@ class BackgroundEnvironment(Environment):
                 # the SDK turned the cancellation into an error
                 raise asyncio.CancelledError from error
             _, separator, reason = str(error).partition("Server error: ")
-            if not separator:
-                raise
-            raise AEnvError(reason) from None
+            if separator:
+                raise AEnvError(reason) from None
+            if "Network error" in str(error):
+                raise AEnvError(no_service(self.aenv_control_url, error)) from error
+            raise
+
+
+def no_service(url: str, error: Exception) -> str:
+    """Say that the service at this URL does not answer, and what to do."""
+    proxy = proxy_of(url)
+    by_proxy = f" by the proxy of {proxy}" if proxy else ""
+    return (
+        f"no AEnvironment service answers at {url}{by_proxy} ({error}): set AENV_SYSTEM_URL, "
+        "or start one with python -m aenv.examples.tau2_rl.service"
+    )
 
 
 @cache

@@ -14,7 +14,6 @@ from examples.tau2.agent import EpisodeRejected
 from examples.tau2.data.dataset import is_tasks_file
 from examples.tau2.data.tasks import task_label
 from examples.tau2.episode.failures import describe_error
-from examples.tau2.episode.network import proxy_of
 from examples.tau2.training.tracker import ArealTracker
 
 
@@ -116,16 +115,12 @@ def check_reward_function(reward_fn_path: str, datasets: Iterable[str] = ()) -> 
 
 def _check_service() -> list[str]:
     from aenv.core.environment import make_mcp_url
+    from aenv.examples.tau2_rl.sdk_environment import no_service
 
     host = os.environ.get("AENV_SYSTEM_URL", "http://localhost")
     url = make_mcp_url(host, str(CONTROL_PORT), "/health")
     try:
         urlopen(url, timeout=10).close()
     except OSError as error:
-        proxy = proxy_of(url)
-        by_proxy = f" by the proxy of {proxy}" if proxy else ""
-        return [
-            f"no AEnvironment service answers at {url}{by_proxy} ({error}): set AENV_SYSTEM_URL, "
-            "or start one with python -m aenv.examples.tau2_rl.service"
-        ]
+        return [no_service(url, error)]
     return []

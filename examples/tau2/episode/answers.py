@@ -103,7 +103,8 @@ def to_completion(body: dict[str, Any]) -> ChatCompletion:
     completion = {
         **body,
         "id": _text_id(body.get("id"), "chatcmpl"),
-        "choices": [{**choice, "message": message}],
+        # what else a choice has, e.g. `logprobs`, has another shape with each server
+        "choices": [{"index": 0, "message": message, "finish_reason": choice.get("finish_reason")}],
         "usage": _usage(body.get("usage")),
     }
     return ChatCompletion.construct(None, **completion)

@@ -20,12 +20,14 @@ from mcp.types import TextContent
 from openai.types.chat import ChatCompletion
 from pydantic import TypeAdapter, ValidationError
 
-from examples.tau2.agent import Tau2AgentWorkflow
+from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
 from examples.tau2.episode import environment
 from examples.tau2.episode.completions import assistant_entry, chat_completion
 from examples.tau2.episode.config import VARIABLES, Tau2EnvConfig
+from examples.tau2.episode.failures import describe_error
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.episode.variables import require_variables
+from examples.tau2.evaluation.setup_hints import setup_hints, signs_of_episode
 
 
 def read_settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
@@ -111,8 +113,11 @@ class Episode:
             self._play = asyncio.create_task(episode)
             self._play.add_done_callback(lambda _: self._agent_must_speak.set())
         await self._agent_must_speak.wait()
-        if self._play.done():
-            self._play.result()
+        error = self._play.exception() if self._play.done() else None
+        if error is not None:
+            # the SDK prints the traceback, which would have all causes
+            rejected = isinstance(error, EpisodeRejected)
+            raise EpisodeRejected(str(error) if rejected else describe_error(error)) from None
 
     @property
     def is_over(self) -> bool:
@@ -169,6 +174,8 @@ class Episode:
     async def reward(self) -> dict[str, Any]:
         """Return tau2's reward, how it was computed, and why the episode ended.
 
+        `hints` are sentences on what may be wrong with the set-up of the policy's server.
+
         Raises:
             RuntimeError: the episode is not over.
         """
@@ -179,6 +186,8 @@ class Episode:
             )
         info = self._play.result()
         reward_info = info.simulation.reward_info
+        task = environment.find_task(self.config.domain, self.task_id)
+        calls_are_expected = info.solo_mode or bool(environment.expected_actions(task))
         return {
             "total_reward": info.reward,
             "done": True,
@@ -186,6 +195,7 @@ class Episode:
             "termination": info.termination,
             "failure": info.failure,
             "reward_info": reward_info and reward_info.model_dump(mode="json"),
+            "hints": list(setup_hints(signs_of_episode(info), calls_are_expected)),
         }
 
 
