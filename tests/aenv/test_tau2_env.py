@@ -138,6 +138,18 @@ def test_an_episode_that_its_user_ends_before_it_begins_is_rejected(env):
         asyncio.run(begin())
 
 
+def test_calls_that_came_as_text_are_told_with_the_reward(env):
+    async def hints(completion: dict) -> list[str]:
+        config = Tau2EnvConfig("mock", solo_mode=True)
+        episode = new_episode(env, config, "create_task_1", [])
+        await say_all(episode, [completion])
+        return (await episode.reward())["hints"]
+
+    (hint,) = asyncio.run(hints(say('<tool_call>{"name": "create_task"}</tool_call>')))
+    assert "--tool-call-parser" in hint
+    assert asyncio.run(hints(say(None, ("done", {})))) == []
+
+
 def test_tools_have_tau2s_schemas(monkeypatch):
     """The schemas of nested arguments, as airline has them, are not rewritten either."""
     task = environment.task_splits("airline")["base"][0]

@@ -149,6 +149,8 @@ def main(argv: list[str]) -> int:
     # the SDK also raises what it logs as an error
     logging.getLogger("aenv").setLevel(logging.CRITICAL)
 
+    # a server of one's own may want no key
+    options["api_key"] = os.environ.get("OPENAI_API_KEY") or "EMPTY"
     try:
         with ensure_service():
             reward = asyncio.run(run_agent_return_reward(data, **{**options, **llm_args}))
