@@ -34,9 +34,8 @@ from aenv.examples.tau2_rl.conversation import Conversation, open_conversation
 from aenv.examples.tau2_rl.service.server import ensure_service
 from examples.tau2.episode.answers import BadAnswer
 from examples.tau2.episode.failures import ConversationRefused, describe_error
-from examples.tau2.episode.llm import argument_problem, served_name, shared_client
+from examples.tau2.episode.llm import argument_problem, json_object, served_name, shared_client
 from examples.tau2.episode.variables import require_variables, without_password
-from examples.tau2.evaluation.options import json_object
 
 
 async def run_agent_return_reward(

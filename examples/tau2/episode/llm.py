@@ -4,7 +4,9 @@ Both are functions `(messages, tools, tool_choice) -> ChatCompletion`, and the c
 OpenAI's shape (episode/answers.py). What their failures mean is said in episode/failures.py.
 """
 
+import argparse
 import asyncio
+import json
 import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -141,6 +143,17 @@ def key_argument(arguments: dict[str, Any] | None) -> str | None:
     places = {name: arguments[name] for name in _SECTIONS if isinstance(arguments.get(name), dict)}
     names = [*arguments, *(f"{place}.{name}" for place in places for name in places[place])]
     return next((name for name in names if _KEY_NAME.search(str(name).strip().lower())), None)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Parse the JSON object of an option, such as the arguments of an LLM's calls."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
+    return value
 
 
 def argument_problem(arguments: dict[str, Any]) -> str | None:

@@ -1,11 +1,10 @@
 """The options of `evaluate.py`."""
 
 import argparse
-import json
-from typing import Any
 
 from examples.tau2.data.files import expanded_path
 from examples.tau2.episode import environment
+from examples.tau2.episode.llm import json_object
 
 
 def options_parser() -> argparse.ArgumentParser:
@@ -60,14 +59,3 @@ def options_parser() -> argparse.ArgumentParser:
     output_help = "folder (default: evaluations/<domain>-<model>-<hash of the settings>)"
     add("--output", type=expanded_path, help=output_help)
     return parser
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """Parse the JSON object of an option."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
-    return value
