@@ -7,6 +7,7 @@ from areal.api.cli_args import AgentConfig, InferenceEngineConfig
 from areal.engine import RemoteSGLangEngine
 from areal.experimental.openai import client
 from areal.infra.rpc.serialization import serialize_value
+from areal.utils import hf_utils
 from openai import InternalServerError, OpenAI
 from transformers import PreTrainedTokenizerFast
 
@@ -40,7 +41,7 @@ def proxy_prompt(tmp_path, monkeypatch):
     """
     for name in ("_engine", "_openai_client", "_admin_api_key"):
         monkeypatch.setattr(server, name, getattr(server, name))
-    monkeypatch.setattr(client, "apply_chat_template", client.apply_chat_template)
+    monkeypatch.setattr(client, "apply_chat_template", hf_utils.apply_chat_template)
 
     def make_prompt(engine: type, template: str) -> str:
         tokenizer_with(template).save_pretrained(tmp_path)

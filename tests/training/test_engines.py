@@ -12,6 +12,7 @@ from areal.api import SaveLoadMeta, TrainEngine
 from areal.api.cli_args import InferenceEngineConfig
 from areal.engine import FSDPLMEngine, FSDPPPOActor, FSDPPPOCritic, RemoteSGLangEngine
 from areal.experimental.engine import archon_engine
+from areal.experimental.openai import client
 from areal.infra.rpc.guard import engine_blueprint
 from areal.utils.dynamic_import import import_from_string
 
@@ -140,8 +141,12 @@ def test_weights_that_are_loaded_alone_reach_the_optimizer(with_optim, reloads):
 @pytest.mark.parametrize(
     "engine_class, groups", [(RemoteSGLangEngine, 1), (rollout.RemoteSGLangEngine, 2)]
 )
-def test_how_many_groups_of_a_batch_of_two_one_of_two_workers_plays(engine_class, groups):
+def test_how_many_groups_of_a_batch_of_two_one_of_two_workers_plays(
+    engine_class, groups, monkeypatch
+):
     """One worker can be sent both groups: the other worker may have rejected its own."""
+    # our engine replaces it in this process
+    monkeypatch.setattr(client, "apply_chat_template", client.apply_chat_template)
     config = InferenceEngineConfig(
         backend="sglang:d2",
         consumer_batch_size=2,
