@@ -8,8 +8,6 @@ from areal.utils import network
 
 RPC_SERVER = "areal.infra.rpc.rpc_server"
 WORKER = "examples.tau2.training.areal.worker"
-
-
 LOOPBACK = "127.0.0.1"
 
 

@@ -75,6 +75,17 @@ def count_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> Counter[str]:
     return Counter(find_task_row(row, domain).domain for row in rows)
 
 
+def is_readable(domain: str) -> bool:
+    """Tell whether tau2 has the domain and its data; `check_data` says what is wrong."""
+    if domain not in environment.DOMAINS:
+        return False
+    try:
+        environment.toolkits(domain)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_data_folders(config: Tau2PPOConfig, domain: str) -> Iterator[str]:
     """Yield the folders of tau2's data that lack the domain, and those of workers that differ."""
     problem = data_problem(domain)

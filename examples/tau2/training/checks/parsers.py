@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from examples.tau2.data.rendering import TemplateRefusal, render_text
 from examples.tau2.episode import environment
 from examples.tau2.episode.completions import assistant_entry
+from examples.tau2.training.checks.data import is_readable
 from examples.tau2.training.checks.template import load_tokenizer
 from examples.tau2.utils import Tau2PPOConfig
 
@@ -26,13 +27,9 @@ def probe_tool_call_parser(config: Tau2PPOConfig) -> Iterator[str]:
         from sglang.srt.function_call.function_call_parser import FunctionCallParser
     except ImportError:
         return
-    if config.econfig.domain not in environment.DOMAINS:
+    if not is_readable(config.econfig.domain):
         return
-    try:
-        schema = environment.agent_schemas(config.econfig.domain)[0]
-    except ValueError:
-        # `check_data` tells what is wrong with tau2's data
-        return
+    schema = environment.agent_schemas(config.econfig.domain)[0]
     tokenizer, _ = load_tokenizer(config)
     text = tokenizer and call_of_template(tokenizer, schema)
     if not text:

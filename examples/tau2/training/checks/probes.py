@@ -12,7 +12,7 @@ from pathlib import Path
 from examples.tau2.episode import environment
 from examples.tau2.episode.failures import describe_error
 from examples.tau2.episode.llm import probe_user, user_llm
-from examples.tau2.training.checks.data import datasets_by_option
+from examples.tau2.training.checks.data import datasets_by_option, is_readable
 from examples.tau2.training.checks.placeholders import is_placeholder
 from examples.tau2.training.checks.storage import output_folders
 from examples.tau2.training.checks.user_simulator import check_user_simulator
@@ -60,17 +60,12 @@ def probe_wandb_login(config: Tau2PPOConfig) -> Iterator[str]:
 def probe_user_llm(config: Tau2PPOConfig) -> Iterator[str]:
     """Call the user LLM once, as an episode does; yield a problem if it gives no answer."""
     econfig = config.econfig
-    is_known = econfig.domain in environment.DOMAINS
-    if econfig.solo_mode or not is_known or any(check_user_simulator(config)):
+    if econfig.solo_mode or any(check_user_simulator(config)):
         return
     where = econfig.user_llm_base_url or "its provider"
-    if is_placeholder(where):
+    if is_placeholder(where) or not is_readable(econfig.domain):
         return
-    try:
-        schemas = environment.user_schemas(econfig.domain)
-    except ValueError:
-        # `check_data` tells what is wrong with tau2's data
-        return
+    schemas = environment.user_schemas(econfig.domain)
     call = user_llm(econfig.user_llm, econfig.user_llm_base_url, econfig.user_llm_args)
     try:
         asyncio.run(probe_user(call, schemas))
