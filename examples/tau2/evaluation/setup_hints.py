@@ -105,29 +105,16 @@ def _user_calls(said: Iterable[UserMessage], domain: str) -> Iterator[str]:
 
 def add_signs(episodes: Iterable[EpisodeSigns]) -> EpisodeSigns:
     """Add up the signs of episodes."""
-    turns = tool_calls = cut_turns = user_turns = 0
-    malformed: Counter[str] = Counter()
-    call_texts: list[str] = []
-    odd_names: list[tuple[str, str]] = []
-    user_calls: list[str] = []
-    for signs in episodes:
-        user_turns += signs.user_turns
-        user_calls += signs.user_calls
-        turns += signs.turns
-        tool_calls += signs.tool_calls
-        cut_turns += signs.cut_turns
-        malformed += signs.malformed
-        call_texts += signs.call_texts
-        odd_names += signs.odd_names
+    every = list(episodes)
     return EpisodeSigns(
-        turns,
-        tool_calls,
-        malformed,
-        tuple(call_texts),
-        tuple(odd_names),
-        cut_turns,
-        user_turns,
-        tuple(user_calls),
+        turns=sum(signs.turns for signs in every),
+        tool_calls=sum(signs.tool_calls for signs in every),
+        malformed=sum((signs.malformed for signs in every), Counter()),
+        call_texts=tuple(text for signs in every for text in signs.call_texts),
+        odd_names=tuple(names for signs in every for names in signs.odd_names),
+        cut_turns=sum(signs.cut_turns for signs in every),
+        user_turns=sum(signs.user_turns for signs in every),
+        user_calls=tuple(call for signs in every for call in signs.user_calls),
     )
 
 
