@@ -87,7 +87,7 @@ def test_a_resumed_run_tells_where_it_goes_on(tmp_path):
     ]
 
 
-def test_results_that_are_there_are_told(tmp_path):
+def test_results_that_are_there_are_told(tmp_path, monkeypatch):
     config = Tau2SFTConfig(experiment_name="e", trial_name="t")
     config.cluster.fileroot = str(tmp_path)
     checkpoints = []
@@ -108,6 +108,8 @@ def test_results_that_are_there_are_told(tmp_path):
     assert report.startswith("There is no report: nothing has been recorded in ")
     write_trajectory(solved(TASKS[0]), run_folder / "generated")
     assert printed_results(config, run_folder)[-1] == f"report        {run_folder}/report.html"
+    monkeypatch.chdir(tmp_path)
+    assert printed_results(config, Path("run"))[-1] == "report        run/report.html"
 
 
 def printed_results(config: Tau2SFTConfig, folder: Path) -> list[str]:

@@ -81,7 +81,8 @@ def print_results(config: Tau2PPOConfig | Tau2SFTConfig, folder: Path, terminal:
     try:
         from examples.tau2.viewer.report_page import write_report
 
-        show(f"{'report':12}  {write_report(folder)}", terminal)
+        write_report(folder)
+        show(f"{'report':12}  {folder / 'report.html'}", terminal)
     except Exception as error:
         command = f"python3 examples/tau2/report.py {folder}"
         show(f"There is no report: {_cause(error)}. To write it: {command}", terminal)
