@@ -42,6 +42,7 @@ from examples.tau2.episode.reward import (
     shaped_reward,
 )
 from examples.tau2.episode.simulation import AsyncOrchestrator
+from examples.tau2.episode.tau2_data import tau2_source
 from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
 
 logger = logging.getLogger(__name__)
@@ -287,6 +288,7 @@ class Tau2AgentWorkflow:
             add_thinking_tool=config.add_thinking_tool,
             actions_matched=sum(matched.values()),
             group=context.group,
+            tau2=tau2_source([config.domain]),
         )
 
     async def _write(self, info: Tau2RunInfo) -> None:

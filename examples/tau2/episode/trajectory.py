@@ -12,6 +12,7 @@ from tau2.data_model.simulation import SimulationRun, TerminationReason
 
 from examples.tau2.episode.atomic import atomic_file
 from examples.tau2.episode.participants import AgentTurn
+from examples.tau2.episode.tau2_data import Tau2Source
 
 # why episodes end: tau2's reasons, and two more, which tau2 would count as `agent_error`
 TERMINATIONS = (
@@ -37,6 +38,7 @@ class Tau2RunInfo:
     - `simulation`: tau2's own record, with its evaluation.
     - `actions_matched`: the share of the expected actions that were done.
     - `group`: the number of AReaL's group; None outside training.
+    - `tau2`: which tau2 it is of; None in older records.
     """
 
     domain: str
@@ -57,6 +59,7 @@ class Tau2RunInfo:
     add_thinking_tool: bool = False
     actions_matched: float = 0.0
     group: int | None = None
+    tau2: Tau2Source | None = None
 
     @property
     def termination(self) -> str:

@@ -14,7 +14,7 @@ from examples.tau2.data.tasks_file import TaskRow, explain_error, tasks_file_dig
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.llm import argument_problem, key_argument
-from examples.tau2.episode.tau2_data import data_digest, tau2_version
+from examples.tau2.episode.tau2_data import data_digest, tau2_source
 from examples.tau2.episode.variables import provider_servers, without_password
 from examples.tau2.evaluation.training_config import TrainingConfig, read_training_config
 
@@ -93,7 +93,7 @@ class EvaluationSettings:
             "sampling": self.sampling,
             "base_url": without_password(self.base_url),
             "model": self.model,
-            "tau2": tau2_version(),
+            "tau2": asdict(tau2_source(self.domains)),
             "data": {domain: data_digest(domain) for domain in self.domains},
         }
         files = [path for path in self.datasets if is_tasks_file(path)]
