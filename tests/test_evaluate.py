@@ -101,6 +101,9 @@ def test_what_is_measured_agrees_with_tau2(tmp_path, capsys):
     assert printed["expecting_actions"]["tasks"] == len(acting)
     assert sum(printed["terminations"].values()) == 2 * len(IDS)
     assert printed["means"]["agent/completion_tokens"] > 0
+    tokens = printed["means"]["agent/prompt_tokens"] * printed["episodes"]
+    assert printed["usage"]["agent"]["prompt_tokens"] == pytest.approx(tokens)
+    assert "user" not in printed["usage"]
 
 
 def test_finished_trials_are_never_played_again(tmp_path):
@@ -129,13 +132,21 @@ def test_the_tool_choice_is_tau2s_or_that_of_the_option(tmp_path, options, sent)
 def test_failures_of_the_server_do_not_count_as_the_models(tmp_path, capsys):
     with model(fails=lambda task_id, number: task_id == OTHER) as server:
         assert evaluate.main(arguments(server, tmp_path, "--attempts", "2")) == 1
-    out, err = capsys.readouterr()
+        out, err = capsys.readouterr()
+        again = arguments(server, tmp_path, "--attempts", "2", "--missing-as-failures")
+        assert evaluate.main(again) == 1
+    counted = json.loads(capsys.readouterr().out)
     failed = json.loads(out)
     missing = [(trial["task_id"], trial["trial"]) for trial in failed["missing"]]
     assert missing == [(OTHER, 0), (OTHER, 1)]
     assert "overloaded" in failed["missing"][0]["cause"] and failed["tasks"] == len(IDS) - 1
-    said = [line for line in err.splitlines() if "missing" in line]
-    assert len(said) == 1 and said[0].startswith(f"missing: task {OTHER}, trial 0 and 1 more: ")
+    how_counted, cause = [line for line in err.splitlines() if "missing" in line]
+    assert how_counted == "missing trials: 2, left out; see --missing-as-failures"
+    assert cause.startswith(f"missing: task {OTHER}, trial 0 and 1 more: ")
+    assert counted["missing_as_failures"] and counted["missing"] == failed["missing"]
+    assert counted["tasks"] == len(IDS) and counted["episodes"] == 2 * len(IDS)
+    assert counted["pass^1"] * len(IDS) == pytest.approx(failed["pass^1"] * (len(IDS) - 1))
+    assert counted["terminations"] == failed["terminations"]
     with model(fails=lambda task_id, number: task_id == OTHER and number == 1) as server:
         again = arguments(server, tmp_path / "again", "--attempts", "2")
         assert evaluate.main(again) == 0

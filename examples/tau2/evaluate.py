@@ -9,6 +9,7 @@ TAU2_USER_LLM_API_KEY for the user simulator. It writes each episode when the ep
 command again plays what is missing.
 """
 
+import argparse
 import asyncio
 import json
 import shlex
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
         return 2
     with closing(store):
         try:
-            return run(settings, store, folder, options.concurrency, options.attempts)
+            return run(settings, store, folder, options)
         except ConnectionError as error:
             _tell(error)
         except OSError as error:
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> int:
 
 
 def run(
-    settings: EvaluationSettings, store: TrialStore, folder: Path, concurrency: int, attempts: int
+    settings: EvaluationSettings, store: TrialStore, folder: Path, options: argparse.Namespace
 ) -> int:
     """Play what is missing, write and print the results, and return the exit status."""
     tasks = f"{len(settings.rows)} tasks of {' and '.join(settings.domains)}"
@@ -70,7 +71,7 @@ def run(
     interrupted = False
     failures: dict[TrialKey, str] = {}
     try:
-        failures = asyncio.run(play_missing(settings, store, concurrency, attempts))
+        failures = asyncio.run(play_missing(settings, store, options.concurrency, options.attempts))
     except KeyboardInterrupt:
         interrupted = True
         _tell("\nInterrupted; the same command plays the rest.")
@@ -79,7 +80,7 @@ def run(
     keys = [TrialKey(task_id, n) for task_id in settings.rows for n in range(settings.num_trials)]
     trials = [store.trials[key] for key in keys if key in store.trials]
     missing = {key: failures.get(key, "not played") for key in keys if key not in store.trials}
-    summary = summarize(settings, trials, missing)
+    summary = summarize(settings, trials, missing, options.missing_as_failures)
     measured = summary.to_json()
     write_results(folder / "results.json", settings, store, trials)
     with atomic_file(folder / "summary.json") as file:

@@ -1,5 +1,6 @@
 """Means by tau2's own functions, and intervals computed by hand."""
 
+from itertools import combinations
 from math import comb
 from random import Random
 
@@ -60,11 +61,12 @@ def test_means_are_those_of_tau2(tasks, trials):
     measured, expected = measure(rewards.values()), compute_metrics(results)
     means = {name: estimate.mean for name, estimate in measured.estimates.items()}
     assert means.pop("reward") == expected.avg_reward
+    means = {name: mean for name, mean in means.items() if name.startswith("pass^")}
     assert means == pytest.approx({f"pass^{k}": v for k, v in expected.pass_hat_ks.items()})
     by_task = get_tasks_pass_hat_k(results)
     for task_id, values in rewards.items():
         of_task = measure_task(values).estimates
-        assert len(of_task) == len(values) + 1
+        assert len(of_task) == 2 * len(values) + 1
         for name in means:
             assert of_task[name].mean == by_task[name][task_id]
 
@@ -73,9 +75,22 @@ def test_a_task_has_the_means_of_its_episodes_and_points_as_intervals():
     rewards = [1.0, 0.0, 1.0, 1.0]
     assert measure_task(rewards) == measure([rewards])
     passed = [comb(3, k) / comb(4, k) for k in range(1, 5)]
-    points = {f"pass^{k}": Estimate(value, value, value) for k, value in enumerate(passed, 1)}
-    reward = {"reward": Estimate(0.75, 0.75, 0.75)}
-    assert measure_task(rewards) == Metrics(1, 4, reward | points)
+    means = {"reward": 0.75}
+    means |= {f"pass^{k}": value for k, value in enumerate(passed, 1)}
+    means |= {"pass@1": 0.75, "pass@2": 1.0, "pass@3": 1.0, "pass@4": 1.0}
+    points = {name: Estimate(value, value, value) for name, value in means.items()}
+    assert measure_task(rewards) == Metrics(1, 4, points)
+
+
+def test_pass_at_k_is_the_share_of_choices_of_k_trials_with_a_solved_one():
+    tasks = [[1.0, 0.0, 0.0, 0.0], [1.0, 0.5, 1.0, 0.0, 0.0], [0.0] * 4]
+    estimates = measure(tasks).estimates
+    for k in range(1, 5):
+        shares = [np.mean([1.0 in chosen for chosen in combinations(each, k)]) for each in tasks]
+        found = estimates[f"pass@{k}"]
+        assert found.mean == pytest.approx(np.mean(shares))
+        assert found.low <= found.mean <= found.high
+    assert estimates["pass@1"] == estimates["pass^1"]
 
 
 def test_an_interval_holds_the_mean_and_narrows_with_more_tasks():

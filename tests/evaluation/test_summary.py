@@ -5,7 +5,16 @@ from examples.tau2.evaluation.settings import Difference, TrialKey
 from examples.tau2.evaluation.summary import MAX_LISTED_TASKS, Summary, summary_lines
 
 NOTHING = Metrics(0, 0, {})
-HALF = Metrics(2, 4, {"reward": Estimate(0.5, 0.25, 0.75), "pass^1": Estimate(0.5, 0.0, 1.0)})
+HALF = Metrics(
+    2,
+    4,
+    {
+        "reward": Estimate(0.5, 0.25, 0.75),
+        "pass^1": Estimate(0.5, 0.0, 1.0),
+        "pass@1": Estimate(0.5, 0.0, 1.0),
+        "pass@2": Estimate(0.75, 0.5, 1.0),
+    },
+)
 
 
 def summary(**fields) -> Summary:
@@ -21,6 +30,8 @@ def summary(**fields) -> Summary:
         "malformed_turns": {},
         "hints": [],
         "missing": {},
+        "missing_as_failures": False,
+        "usage": {},
         "training_differences": {},
         "by_task": {},
     }
@@ -36,11 +47,16 @@ def test_estimates_are_shown_with_their_intervals():
         tool_calls=5,
         malformed_turns={"unknown_tool": 2, "empty": 1},
         hints=["no tool was called"],
+        usage={
+            "agent": {"prompt_tokens": 12345, "completion_tokens": 67, "usd": 0.0},
+            "judge": {"prompt_tokens": 8, "completion_tokens": 9, "usd": 0.25},
+        },
     )
     assert list(summary_lines(found)) == [
         "\nall tasks: 2, 4 episodes",
         "  reward   0.500  [0.250, 0.750]",
         "  pass^1   0.500  [0.000, 1.000]",
+        "  pass@2   0.750  [0.500, 1.000]",
         "\ntasks that expect actions: 0, 0 episodes",
         "\nby task      trials  reward  pass^k",
         "    4  0.50  0.50  create_task_1",
@@ -49,6 +65,8 @@ def test_estimates_are_shown_with_their_intervals():
         "means: agent/prompt_tokens 190.0",
         "tool calls: 5; malformed turns: unknown_tool 2, empty 1",
         "look at the server: no tool was called",
+        "used by the agent: 12,345 prompt tokens, 67 completion tokens, no known price",
+        "used by the judge: 8 prompt tokens, 9 completion tokens, 0.2500 USD",
     ]
 
 
@@ -77,9 +95,12 @@ def test_each_cause_of_missing_trials_is_one_line():
     found = summary(missing=missing)
     lines = [line for line in summary_lines(found) if "missing" in line]
     assert lines == [
+        "missing trials: 3, left out; see --missing-as-failures",
         "missing: task a, trial 0 and 1 more: overloaded",
         "missing: task b, trial 1: not played",
     ]
+    counted = summary(missing=missing, missing_as_failures=True)
+    assert "missing trials: 3, counted as failures" in summary_lines(counted)
     first = {"task_id": "a", "trial": 0, "cause": "overloaded"}
     assert found.to_json()["missing"][0] == first
 

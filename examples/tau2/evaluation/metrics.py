@@ -1,4 +1,4 @@
-"""Measures tau2's own average reward and pass^k, each with a 95% interval."""
+"""Measures tau2's own average reward and pass^k, and pass@k, each with a 95% interval."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,8 @@ class Estimate:
 class Metrics:
     """The measured rewards of a number of episodes.
 
-    `estimates` has `reward`, `pass^1`, `pass^2` ... by name; it is empty without episodes.
+    `estimates` has `reward`, `pass^1`, `pass^2` ..., `pass@1`, `pass@2` ... by name; it is empty
+    without episodes.
     """
 
     tasks: int
@@ -41,29 +42,31 @@ class Metrics:
 
 
 def measure(rewards: Collection[Sequence[float]]) -> Metrics:
-    """Measure the average reward and pass^k (arXiv 2406.12045) as tau2 does.
+    """Measure the average reward and pass^k (arXiv 2406.12045) as tau2 does, and pass@k.
 
-    `rewards` has the rewards of each task's episodes. k goes up to the smallest number of trials of
-    a task. The intervals are percentile bootstraps over tasks.
+    pass^k is the chance that k trials of a task all solve it, and pass@k (arXiv 2107.03374) the
+    chance that at least one of them does. `rewards` has the rewards of each task's episodes. k goes
+    up to the smallest number of trials of a task. The intervals are percentile bootstraps over
+    tasks.
     """
     if not rewards:
         return Metrics(0, 0, {})
     episodes = np.concatenate(list(rewards))
     max_k = min(len(values) for values in rewards)
-    passed = np.array([_pass_hat_ks(values, max_k) for values in rewards])
+    by_task = [_pass_rates(values, max_k) for values in rewards]
+    passed = np.array([list(rates.values()) for rates in by_task])
     sums = np.array([[sum(values), len(values)] for values in rewards])
     resampled = resampled_sums(np.hstack([sums, passed]))
     estimates = {"reward": _estimate(episodes.mean(), resampled[:, 0] / resampled[:, 1])}
-    for k, mean in enumerate(passed.mean(0), 1):
-        estimates[f"pass^{k}"] = _estimate(mean, resampled[:, k + 1] / len(rewards))
+    for column, name in enumerate(by_task[0]):
+        mean, sampled = passed[:, column].mean(), resampled[:, 2 + column] / len(rewards)
+        estimates[name] = _estimate(mean, sampled)
     return Metrics(len(rewards), len(episodes), estimates)
 
 
 def measure_task(rewards: Sequence[float]) -> Metrics:
     """Measure the episodes of a single task, as `measure` does; the intervals are points."""
-    means = {"reward": sum(rewards) / len(rewards)}
-    for k, passed in enumerate(_pass_hat_ks(rewards, len(rewards)), 1):
-        means[f"pass^{k}"] = passed
+    means = {"reward": sum(rewards) / len(rewards), **_pass_rates(rewards, len(rewards))}
     estimates = {name: Estimate(mean, mean, mean) for name, mean in means.items()}
     return Metrics(1, len(rewards), estimates)
 
@@ -93,7 +96,11 @@ def _estimate(mean: float, resampled: np.ndarray) -> Estimate:
     return Estimate(float(mean), *interval(resampled))
 
 
-def _pass_hat_ks(rewards: Sequence[float], max_k: int) -> list[float]:
-    """Compute pass^1 to pass^`max_k` of a task."""
-    solved = sum(is_successful(reward) for reward in rewards)
-    return [pass_hat_k(len(rewards), solved, k) for k in range(1, max_k + 1)]
+def _pass_rates(rewards: Sequence[float], max_k: int) -> dict[str, float]:
+    """Compute pass^1 to pass^`max_k` of a task, then pass@1 to pass@`max_k`, by name."""
+    trials, solved = len(rewards), sum(is_successful(reward) for reward in rewards)
+    ks = range(1, max_k + 1)
+    all_solved = {f"pass^{k}": pass_hat_k(trials, solved, k) for k in ks}
+    # some trial solves the task, unless all of them fail
+    some_solved = {f"pass@{k}": 1 - pass_hat_k(trials, trials - solved, k) for k in ks}
+    return all_solved | some_solved

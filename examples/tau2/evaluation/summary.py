@@ -12,7 +12,7 @@ from examples.tau2.evaluation.settings import Difference, EvaluationSettings, Tr
 from examples.tau2.evaluation.setup_hints import add_signs, setup_hints
 from examples.tau2.evaluation.store import Trial
 
-# the text shows pass^k up to this k; summary.json has all of them
+# the text shows pass^k and pass@k up to this k; summary.json has all of them
 MAX_SHOWN_K = 8
 # the text lists up to this number of tasks; tau2's base splits have 114 at most
 MAX_LISTED_TASKS = 150
@@ -31,7 +31,9 @@ class Summary:
     solve them. `terminations` has the number of episodes by the reason of their end, and `means`
     the averages of the episodes' statistics. `tool_calls` are the agent's, and `malformed_turns`
     the number of its malformed turns by what is wrong. `hints` say what the server's set-up may
-    lack. `missing` has the reason why a trial is missing.
+    lack. `missing` has the reason why a trial is missing; `missing_as_failures` tells whether the
+    missing trials are measured as failures, with reward 0, or left out. `usage` has the tokens and
+    USD of the episodes in all, by role: agent, user, judge.
     """
 
     identity: dict[str, object]
@@ -45,6 +47,8 @@ class Summary:
     malformed_turns: dict[str, int]
     hints: list[str]
     missing: dict[TrialKey, str]
+    missing_as_failures: bool
+    usage: dict[str, dict[str, float]]
     training_differences: dict[str, Difference]
     by_task: dict[str, Metrics]
 
@@ -66,19 +70,26 @@ class Summary:
             "malformed_turns": self.malformed_turns,
             "hints": self.hints,
             "missing": missing,
+            "missing_as_failures": self.missing_as_failures,
+            "usage": self.usage,
             "differs_from_training": self.training_differences,
             "by_task": _each_to_json(self.by_task),
         }
 
 
 def summarize(
-    settings: EvaluationSettings, trials: Sequence[Trial], missing: Mapping[TrialKey, str]
+    settings: EvaluationSettings,
+    trials: Sequence[Trial],
+    missing: Mapping[TrialKey, str],
+    missing_as_failures: bool,
 ) -> Summary:
     """Measure the trials; `missing` has the reason why each of the others is missing."""
     # the rewards of each task's episodes
     rewards: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
         rewards[trial.key.task_id].append(trial.reward)
+    for key in missing if missing_as_failures else ():
+        rewards[key.task_id].append(0.0)
     rows = {task_id: settings.task_row(task_id) for task_id in rewards}
     acting = [rewards[name] for name, row in rows.items() if environment.expected_actions(row.task)]
     terminations = Counter(trial.termination for trial in trials)
@@ -99,6 +110,8 @@ def summarize(
         malformed_turns=dict(signs.malformed.most_common()),
         hints=list(setup_hints(signs, calls_are_expected)),
         missing=dict(sorted(missing.items())),
+        missing_as_failures=missing_as_failures,
+        usage=_usage(trials),
         training_differences=settings.training_differences,
         by_task={task_id: measure_task(values) for task_id, values in rewards.items()},
     )
@@ -115,25 +128,29 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     for name, metrics in parts.items():
         yield f"\n{name}: {metrics.tasks}, {metrics.episodes} episodes"
         yield from _estimate_lines(metrics)
-    if summary.all_tasks.episodes:
+    if summary.by_task:
+        yield from _task_lines(summary.by_task)
+    if summary.terminations:
         yield from _detail_lines(summary)
+    yield from _usage_lines(summary.usage)
     for name, difference in summary.training_differences.items():
         yield (
             f"differs from training: {name} is {difference.evaluation}, "
             f"in training {difference.training}"
         )
-    yield from _missing_lines(summary.missing)
+    yield from _missing_lines(summary.missing, summary.missing_as_failures)
 
 
 def _estimate_lines(metrics: Metrics) -> Iterator[str]:
-    for name in ("reward", *_shown_pass_names()):
+    # pass@1 is pass^1
+    at_least_one = [f"pass@{k}" for k in range(2, MAX_SHOWN_K + 1)]
+    for name in ("reward", *_shown_pass_names(), *at_least_one):
         if name in metrics.estimates:
             estimate = metrics.estimates[name]
             yield f"  {name:8} {estimate.mean:.3f}  [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def _detail_lines(summary: Summary) -> Iterator[str]:
-    yield from _task_lines(summary.by_task)
     ends = [f"{reason} {number}" for reason, number in summary.terminations.items()]
     yield f"\nended by: {', '.join(ends)}"
     for names in SHOWN_MEANS:
@@ -164,8 +181,20 @@ def _task_lines(by_task: Mapping[str, Metrics]) -> Iterator[str]:
         yield f"  {metrics.episodes:3}  {estimates['reward'].mean:.2f}  {passed}  {task_id}"
 
 
-def _missing_lines(missing: Mapping[TrialKey, str]) -> Iterator[str]:
-    """Write a line for each cause, with the first trial that is missing because of it."""
+def _usage_lines(usage: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    for role, used in usage.items():
+        usd = f"{used['usd']:.4f} USD" if used["usd"] else "no known price"
+        yield (
+            f"used by the {role}: {used['prompt_tokens']:,.0f} prompt tokens, "
+            f"{used['completion_tokens']:,.0f} completion tokens, {usd}"
+        )
+
+
+def _missing_lines(missing: Mapping[TrialKey, str], as_failures: bool) -> Iterator[str]:
+    """Say how missing trials count, then write a line for each cause, with its first trial."""
+    if missing:
+        treated = "counted as failures" if as_failures else "left out; see --missing-as-failures"
+        yield f"missing trials: {len(missing)}, {treated}"
     by_cause: dict[str, list[TrialKey]] = defaultdict(list)
     for key, cause in missing.items():
         by_cause[cause].append(key)
@@ -180,6 +209,16 @@ def _shown_pass_names() -> list[str]:
 
 def _each_to_json(metrics: Mapping[str, Metrics]) -> dict[str, dict[str, float | list[float]]]:
     return {name: values.to_json() for name, values in metrics.items()}
+
+
+def _usage(trials: Sequence[Trial]) -> dict[str, dict[str, float]]:
+    """Add up the tokens and USD of each LLM that was called."""
+    units = ("prompt_tokens", "completion_tokens", "usd")
+    usage = {
+        role: {unit: sum(t.statistics.get(f"{role}/{unit}", 0.0) for t in trials) for unit in units}
+        for role in ("agent", "user", "judge")
+    }
+    return {role: used for role, used in usage.items() if any(used.values())}
 
 
 def _means(trials: Sequence[Trial]) -> dict[str, float]:

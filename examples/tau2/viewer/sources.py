@@ -129,13 +129,15 @@ def read_summary(path: Path, episodes: int) -> EvaluationSummary:
         summary = json.loads(path.read_text())
     except (ValueError, OSError):
         return EvaluationSummary()
-    if summary.get("episodes") != episodes:
+    missing = len(summary.get("missing", []))
+    played = summary.get("episodes", 0) - (missing if summary.get("missing_as_failures") else 0)
+    if played != episodes:
         return EvaluationSummary()
     pass_rates = []
     for name in filter(_PASS_NAME.fullmatch, summary):
         low, high = summary[f"{name}_interval"]
         pass_rates.append(PassRate(name, summary[name], low, high))
-    return EvaluationSummary(tuple(pass_rates), missing=len(summary.get("missing", [])))
+    return EvaluationSummary(tuple(pass_rates), missing)
 
 
 def _evaluation_episodes(path: Path) -> list[EpisodeSource]:
