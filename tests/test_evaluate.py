@@ -106,6 +106,23 @@ def test_what_is_measured_agrees_with_tau2(tmp_path, capsys):
     assert "user" not in printed["usage"]
 
 
+def test_two_evaluations_are_compared(tmp_path, capsys):
+    a, b = tmp_path / "a", tmp_path / "b"
+    with model() as server:
+        assert evaluate.main(arguments(server, a, "--tasks", OTHER, FLAKY)) == 0
+        shorter = arguments(server, b, "--tasks", OTHER, "--max-steps", "1")
+        assert evaluate.main(shorter) == 0
+    capsys.readouterr()
+    assert evaluate.main(["--compare", str(a), str(b)]) == 0
+    out, err = capsys.readouterr()
+    compared = json.loads(out)
+    assert compared["settings"] == {"econfig.max_steps": [100, 1]}
+    assert compared["by_task"] == {OTHER: {"pairs": 2, "solved_a": 2, "solved_b": 0}}
+    assert compared["only_a"] == 2 and "B - A    -1.000" in err
+    assert evaluate.main(["--compare", str(a), str(tmp_path)]) == 2
+    assert f"{tmp_path} has no settings.json" in capsys.readouterr().err
+
+
 def test_finished_trials_are_never_played_again(tmp_path):
     with model() as server:
         assert evaluate.main(arguments(server, tmp_path, "--tasks", OTHER, "--trials", "1")) == 0

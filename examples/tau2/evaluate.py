@@ -26,6 +26,7 @@ if __name__ == "__main__":
 
 from examples.tau2.episode.atomic import atomic_file
 from examples.tau2.episode.variables import require_variables
+from examples.tau2.evaluation.compare import compare, comparison_lines
 from examples.tau2.evaluation.options import options_parser
 from examples.tau2.evaluation.player import play_missing
 from examples.tau2.evaluation.settings import EvaluationSettings, TrialKey, settings_from_options
@@ -41,6 +42,8 @@ def main(argv: list[str]) -> int:
     """
     parser = options_parser()
     options = parser.parse_args(argv)
+    if options.compare:
+        return compare_results(*options.compare)
     try:
         require_variables()
         settings = settings_from_options(options)
@@ -92,6 +95,18 @@ def run(
     if interrupted:
         return 130
     return 1 if missing else 0
+
+
+def compare_results(folder_a: Path, folder_b: Path) -> int:
+    """Print how the results in two folders differ, and return the exit status."""
+    try:
+        comparison = compare(folder_a, folder_b)
+    except (ValueError, OSError) as error:
+        _tell(error)
+        return 2
+    _tell("\n".join(comparison_lines(comparison)))
+    print(json.dumps(comparison.to_json()))
+    return 0
 
 
 def _tell(text: object) -> None:

@@ -60,4 +60,6 @@ def options_parser() -> argparse.ArgumentParser:
     add("--missing-as-failures", action="store_true", help=missing_help)
     output_help = "folder (default: evaluations/<domain>-<model>-<hash of the settings>)"
     add("--output", type=expanded_path, help=output_help)
+    compare_help = "play nothing: compare the results in two folders, by task and trial"
+    add("--compare", nargs=2, type=expanded_path, metavar=("A", "B"), help=compare_help)
     return parser
