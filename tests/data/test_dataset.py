@@ -112,6 +112,24 @@ def test_filters_of_splits():
         task_rows("airline", "tau2/base", False, TaskFilter(domains=("retail",)))
 
 
+def test_tasks_are_left_out_by_their_ids(tmp_path):
+    airline = TaskFilter(exclude=[7, "9", "2"])
+    kept = [row["task_id"] for row in task_rows("airline", "tau2/train", False, airline)]
+    # task 2 is in the test split
+    assert len(kept) == 28 and not {"7", "9"} & set(kept)
+    path = public_set(tmp_path)
+    of_episode = f"{path}:3:retail_1"
+    rows = task_rows("mock", path, False, TaskFilter(exclude=("airline_1", of_episode)))
+    assert [row["row"] for row in rows] == [4]
+
+
+@pytest.mark.parametrize("path", ["tau2/train", "file"])
+def test_an_id_that_is_left_out_must_exist(path, tmp_path):
+    path = public_set(tmp_path) if path == "file" else path
+    with pytest.raises(ValueError, match="exclude: there is no task '99', 'x'"):
+        task_rows("airline", path, False, TaskFilter(exclude=(99, "x")))
+
+
 @pytest.mark.parametrize(
     "fields, message",
     [

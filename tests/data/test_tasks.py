@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.tau2.data.tasks import find_task_row, task_label
+from examples.tau2.data.tasks import find_task_row, needs_judge, own_id, task_label
+from examples.tau2.episode import environment
 from tests.own_tasks import EMPTY, mock_entry, problem_of, public_set, write
 
 GOOD = mock_entry("user_1", "Lunch")
@@ -79,7 +80,7 @@ def with_criteria(**criteria) -> dict:
         ),
         (
             with_criteria(actions=[{"action_id": "0", "name": "crate_task", "arguments": {}}]),
-            "expects 'crate_task', which is no tool of mock",
+            "needs the tool 'crate_task', which mock does not have in",
         ),
         (
             with_criteria(
@@ -87,7 +88,7 @@ def with_criteria(**criteria) -> dict:
                     {"env_type": "assistant", "func_name": "assert_luck", "arguments": {}}
                 ]
             ),
-            "calls 'assert_luck', which the assistant's toolkit does not have",
+            "needs the assistant's function 'assert_luck', which mock does not have in",
         ),
         (
             with_criteria(
@@ -95,7 +96,7 @@ def with_criteria(**criteria) -> dict:
                     {"env_type": "user", "func_name": "assert_task_status", "arguments": {}}
                 ]
             ),
-            "calls 'assert_task_status', which the user's toolkit does not have",
+            "needs the user's function 'assert_task_status', which mock does not have in",
         ),
         (
             mock_entry(
@@ -107,11 +108,7 @@ def with_criteria(**criteria) -> dict:
                     ]
                 },
             ),
-            "calls '__init__', which the assistant's toolkit does not have",
-        ),
-        (
-            with_criteria(reward_basis=["DB", "NL_ASSERTION"]),
-            "needs an LLM judge; this package has none",
+            "needs the assistant's function '__init__', which mock does not have in",
         ),
     ],
 )
@@ -122,12 +119,33 @@ def test_tasks_that_cannot_be_played(row, problem, tmp_path):
 def test_everything_that_is_wrong_with_a_row_is_said(tmp_path):
     row = with_criteria(
         actions=[{"action_id": "0", "name": "crate_task", "arguments": {}}],
-        reward_basis=["NL_ASSERTION"],
+        env_assertions=[{"env_type": "user", "func_name": "assert_luck", "arguments": {}}],
     )
     found = problem_of(write(tmp_path, [{**row, "db_path": "none.json"}]))
-    assert all(
-        part in found for part in ("none.json: no such file", "'crate_task'", "NL_ASSERTION")
-    )
+    assert "the tool 'crate_task', the user's function 'assert_luck', which" in found
+    assert "none.json: no such file" in found
+
+
+@pytest.mark.parametrize(
+    "criteria, needed",
+    [
+        ({"reward_basis": ["DB", "NL_ASSERTION"]}, False),
+        ({"reward_basis": ["DB", "NL_ASSERTION"], "nl_assertions": []}, False),
+        ({"reward_basis": ["DB", "NL_ASSERTION"], "nl_assertions": ["It is kind."]}, True),
+        ({"reward_basis": ["DB"], "nl_assertions": ["It is kind."]}, False),
+    ],
+)
+def test_a_judge_is_needed_for_assertions_in_the_reward_basis(criteria, needed, tmp_path):
+    path = write(tmp_path, [with_criteria(**criteria)])
+    assert problem_of(path) == ""
+    assert needs_judge(find_task_row({"tasks_file": path, "row": 1}, "mock").task) is needed
+
+
+def test_the_id_of_a_task_in_its_own_file(tmp_path):
+    path = write(tmp_path, [mock_entry("ann", "Lunch", id="[x]y|z[PERSONA:None]")])
+    task = find_task_row({"tasks_file": path, "row": 1}, "mock").task
+    assert (task.id, own_id(task)) == (f"{path}:1:[x]y|z[PERSONA:None]", "[x]y|z[PERSONA:None]")
+    assert own_id(environment.find_task("mock", "create_task_1")) == "create_task_1"
 
 
 def test_a_domain_without_solo_mode(tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, NonNegativeInt
 
 from examples.tau2.data.files import kind_of
-from examples.tau2.data.tasks import find_task_row, unplayable_tasks
+from examples.tau2.data.tasks import find_task_row, own_id, unplayable_tasks
 from examples.tau2.data.tasks_file import TaskRow, read_tasks_file
 from examples.tau2.episode import environment
 
@@ -32,17 +32,19 @@ class BadTasks(ValueError):
         self.problems = problems
 
 
-class TaskFilter(BaseModel, frozen=True, extra="forbid"):
+class TaskFilter(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True):
     """A choice among the tasks of a data set: the `dataset_kwargs` of AReaL's config of a data set.
 
     - `domains`: only tasks of these domains; of all domains if empty.
     - `min_actions`, `max_actions`: limits of the number of actions that a task expects, of agent
       and user together.
+    - `exclude`: the ids of tasks that are left out. In a tasks file, all tasks of an id are.
     """
 
     domains: tuple[environment.Domain, ...] = ()
     min_actions: NonNegativeInt = 0
     max_actions: NonNegativeInt | None = None
+    exclude: tuple[str, ...] = ()
 
     def accepts(self, row: TaskRow) -> bool:
         """Whether the task passes the filter."""
@@ -51,7 +53,11 @@ class TaskFilter(BaseModel, frozen=True, extra="forbid"):
             return False
         if self.max_actions is not None and expected > self.max_actions:
             return False
-        return expected >= self.min_actions
+        return expected >= self.min_actions and not self.excludes(row)
+
+    def excludes(self, row: TaskRow) -> bool:
+        """Whether the task is left out by its id: its own, or that of its episodes."""
+        return own_id(row.task) in self.exclude or row.task.id in self.exclude
 
 
 NO_FILTER = TaskFilter()
@@ -82,7 +88,8 @@ def task_rows(
 
     Raises:
         BadTasks: some tasks cannot be played.
-        ValueError: the path has another form, the domain has no such split, or no task is left.
+        ValueError: the path has another form, the domain has no such split, no task has an id
+            that is to be excluded, or no task is left.
         OSError: the tasks file cannot be read.
     """
     if is_tasks_file(path):
@@ -100,6 +107,13 @@ def task_rows(
     problems = unreadable | unplayable_tasks(kept, solo_mode)
     if problems:
         raise BadTasks([problems[number] for number in sorted(problems)])
+    known = {task_id for row in found.values() for task_id in (row.task.id, own_id(row.task))}
+    if not is_tasks_file(path):
+        # one list of ids serves for all splits of a domain
+        known |= set(environment.load_tasks(domain))
+    unknown = [task_id for task_id in task_filter.exclude if task_id not in known]
+    if unknown:
+        raise ValueError(f"exclude: there is no task {', '.join(map(repr, unknown))}")
     if solo_mode:
         kept = {number: row for number, row in kept.items() if environment.playable_solo(row.task)}
     if not kept:

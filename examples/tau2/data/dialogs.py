@@ -9,6 +9,7 @@ from tau2.data_model.message import AssistantMessage, UserMessage
 from tau2.data_model.tasks import Task
 
 from examples.tau2.data.recorded import RecordedEpisode
+from examples.tau2.data.tasks import is_tool
 from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode import environment
 from examples.tau2.episode.answers import to_completion
@@ -58,7 +59,8 @@ def script_of_expected_actions(econfig: Tau2EnvConfig, row: TaskRow) -> DialogSc
     """Write the script in which the expected actions of a task are done in their order.
 
     The agent does its own actions, and asks the user for those of the user. At the end the agent
-    says the information that the task wants to be communicated.
+    says the information that the task wants to be communicated. An action without a tool in the
+    installed tau2 is left out: it only reads.
     """
     task, criteria = row.task, row.task.evaluation_criteria
     told = (criteria and criteria.communicate_info) or []
@@ -67,6 +69,8 @@ def script_of_expected_actions(econfig: Tau2EnvConfig, row: TaskRow) -> DialogSc
     if not econfig.solo_mode:
         user.append(assistant_entry(_request(task), []))
     for number, action in enumerate(environment.expected_actions(task)):
+        if not is_tool(row.domain, action.name):
+            continue
         arguments = json.dumps(action.arguments, ensure_ascii=False)
         call = assistant_entry(None, [(f"call_{number}", action.name, arguments)])
         if econfig.solo_mode or action.requestor == "assistant":

@@ -8,12 +8,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tau2.data_model.tasks import EnvFunctionCall, RewardType
+from tau2.data_model.tasks import EnvFunctionCall, RewardType, Task
 
 from examples.tau2.data.tasks_file import TaskRow, explain_error, read_tasks_file
 from examples.tau2.episode import environment
+from examples.tau2.episode.tau2_data import tau2_source
 
-_TASKS_FILE_ID = re.compile(r"(.+?\.jsonl?):(\d+):.*", re.DOTALL)
+# newer versions of tau2 have these tools, which only read: any episode can do without them
+NEWER_TOOLS = ("get_item_details",)
+
+_TASKS_FILE_ID = re.compile(r"(.+?\.jsonl?):(\d+):(.*)", re.DOTALL)
 
 
 def find_task_row(data: dict[str, Any], domain: str) -> TaskRow:
@@ -44,6 +48,29 @@ def dataset_row(task_id: str) -> dict[str, Any]:
     if match is None:
         return {"task_id": task_id}
     return {"tasks_file": match[1], "row": int(match[2])}
+
+
+def own_id(task: Task) -> str:
+    """Return the id that a task has in its file or in tau2's data."""
+    match = _TASKS_FILE_ID.fullmatch(task.id)
+    return match[3] if match else task.id
+
+
+def needs_judge(task: Task) -> bool:
+    """Whether an LLM must judge the task's assertions on the conversation.
+
+    A task without such assertions needs no judge: by tau2's own rule they are all met.
+    """
+    criteria = task.evaluation_criteria
+    if criteria is None or not criteria.nl_assertions:
+        return False
+    return RewardType.NL_ASSERTION in criteria.reward_basis
+
+
+def is_tool(domain: str, name: str) -> bool:
+    """Whether the agent or the user has a tool of this name."""
+    toolkits = environment.toolkits(domain).values()
+    return any(toolkit is not None and toolkit.has_tool(name) for toolkit in toolkits)
 
 
 def task_label(data: dict[str, Any], domain: str) -> str:
@@ -80,18 +107,25 @@ def _task_problems(row: TaskRow, solo_mode: bool) -> Iterator[str]:
         return
     if solo_mode and domain not in environment.SOLO_DOMAINS:
         yield f"domain {domain} has no solo mode"
-    toolkits = environment.toolkits(domain)
-    criteria = row.task.evaluation_criteria
+    lacking = list(dict.fromkeys(_lacking(row)))
+    if lacking:
+        yield (
+            f"needs {', '.join(lacking)}, which {domain} does not have in {tau2_source(()).name}; "
+            "correct the task, or leave it out by its id (exclude)"
+        )
+
+
+def _lacking(row: TaskRow) -> Iterator[str]:
+    """Name the tools and functions of the task that the domain's toolkits lack."""
     for action in environment.expected_actions(row.task):
-        if not any(toolkit and toolkit.has_tool(action.name) for toolkit in toolkits.values()):
-            yield f"expects {action.name!r}, which is no tool of {domain}"
+        if action.name not in NEWER_TOOLS and not is_tool(row.domain, action.name):
+            yield f"the tool {action.name!r}"
+    toolkits = environment.toolkits(row.domain)
     for call in _function_calls(row):
         # tau2 calls any attribute of the toolkit that has this name
         function = getattr(toolkits[call.env_type], call.func_name, None)
         if call.func_name.startswith("_") or not callable(function):
-            yield f"calls {call.func_name!r}, which the {call.env_type}'s toolkit does not have"
-    if criteria and RewardType.NL_ASSERTION in criteria.reward_basis:
-        yield "its reward basis, NL_ASSERTION, needs an LLM judge; this package has none"
+            yield f"the {call.env_type}'s function {call.func_name!r}"
 
 
 def _function_calls(row: TaskRow) -> list[EnvFunctionCall]:

@@ -25,9 +25,13 @@ class Tau2Source:
     version: str
     tasks: dict[str, str]
 
+    @property
+    def name(self) -> str:
+        return f"{self.package} {self.version}"
+
     def __str__(self) -> str:
         tasks = ", ".join(f"{domain} {digest}" for domain, digest in self.tasks.items())
-        return f"{self.package} {self.version}, tasks: {tasks}"
+        return f"{self.name}, tasks: {tasks}"
 
 
 def tau2_source(domains: Iterable[str]) -> Tau2Source:
@@ -148,8 +152,8 @@ def _in_folder(folder: str, domain: str) -> list[Path]:
 
 
 def _remedy(root: Path) -> str:
-    # the checkout of tau2-bench, and folders in its data folder
-    for folder in (root / "data", root.parent, root.parent.parent):
+    # the checkout of tau2-bench, or a folder in its data folder
+    for folder in (root / "data", *root.parents):
         if (folder / "tau2/domains").is_dir():
             return f"set it to {folder}"
     return "set it to the data folder of tau2-bench, or unset it"

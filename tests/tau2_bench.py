@@ -1,0 +1,29 @@
+"""A data folder of tau2-bench 1.0.1.
+
+It is made of the installed package's data, and of the files that differ from it. They are in the
+folder that `TAU2_BENCH_FILES` names, or in `shared/data/tau2-bench-1.0.1` beside the project.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import tau2.utils
+
+BESIDE = Path(__file__).parents[2] / "shared/data/tau2-bench-1.0.1"
+FILES = Path(os.environ.get("TAU2_BENCH_FILES") or BESIDE)
+
+
+def data_of_1_0_1(folder: Path) -> Path:
+    """Make the data folder in another folder; skip the test where its files are not there."""
+    if not FILES.is_dir():
+        pytest.skip(f"{FILES} is not there; TAU2_BENCH_FILES can name another folder")
+    data = folder / "tau2-bench/data"
+    shutil.copytree(tau2.utils.DATA_DIR / "tau2", data / "tau2", copy_function=os.symlink)
+    for path in FILES.glob("*/*"):
+        parent = "tau2" if path.parent.name == "user_simulator" else "tau2/domains"
+        place = data / parent / path.relative_to(FILES)
+        place.unlink(missing_ok=True)
+        place.symlink_to(path)
+    return data
