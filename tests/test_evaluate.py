@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tau2.data_model.simulation import Results
+from tau2.data_model.simulation import Results, TerminationReason
 from tau2.metrics.agent_metrics import compute_metrics
 
 from examples.tau2 import evaluate
@@ -164,6 +164,12 @@ def test_failures_of_the_server_do_not_count_as_the_models(tmp_path, capsys):
     assert counted["tasks"] == len(IDS) and counted["episodes"] == 2 * len(IDS)
     assert counted["pass^1"] * len(IDS) == pytest.approx(failed["pass^1"] * (len(IDS) - 1))
     assert counted["terminations"] == failed["terminations"]
+    written = Results.load(tmp_path / "results.json")
+    assert compute_metrics(written).avg_reward == failed["reward"]
+    reasons = [simulation.termination_reason.value for simulation in written.simulations]
+    # only tau2-bench's own package has this reason
+    in_format = "infrastructure_error" in list(TerminationReason)
+    assert reasons.count("infrastructure_error") == (2 if in_format else 0)
     with model(fails=lambda task_id, number: task_id == OTHER and number == 1) as server:
         again = arguments(server, tmp_path / "again", "--attempts", "2")
         assert evaluate.main(again) == 0

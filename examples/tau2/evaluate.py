@@ -85,7 +85,7 @@ def run(
     missing = {key: failures.get(key, "not played") for key in keys if key not in store.trials}
     summary = summarize(settings, trials, missing, options.missing_as_failures)
     measured = summary.to_json()
-    write_results(folder / "results.json", settings, store, trials)
+    write_results(folder / "results.json", settings, store, trials, failures)
     with atomic_file(folder / "summary.json") as file:
         json.dump(measured, file, indent=1)
     _tell("\n".join(summary_lines(summary)))

@@ -1,41 +1,75 @@
 """Writes an evaluation's trials in tau2's own format, for `tau2 view` and tau2's metrics."""
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import from_json, to_json
-from tau2.data_model.simulation import Info, Results
+from tau2.data_model.simulation import Info, Results, TerminationReason
 from tau2.environment.environment import EnvironmentInfo
 from tau2.run import get_info
+from tau2.utils.utils import get_now
 
 from examples.tau2.episode import environment
 from examples.tau2.episode.atomic import atomic_file
-from examples.tau2.evaluation.settings import EvaluationSettings
+from examples.tau2.evaluation.settings import EvaluationSettings, TrialKey
 from examples.tau2.evaluation.store import Trial, TrialStore
 
 
 def write_results(
-    path: Path, settings: EvaluationSettings, store: TrialStore, trials: Sequence[Trial]
+    path: Path,
+    settings: EvaluationSettings,
+    store: TrialStore,
+    trials: Sequence[Trial],
+    failures: Mapping[TrialKey, str],
 ) -> None:
     """Write tau2's `Results` of these trials of the store, and of the tasks that they played.
+
+    `failures` has the reason why each of other trials failed, if not because of the model. They are
+    written where tau2's format has a termination reason for them.
 
     The episodes are copied one by one, so that any number of them fits into memory.
 
     Raises:
         OSError: a file cannot be read or written.
     """
-    played = {trial.key.task_id for trial in trials}
+    failed = list(_infrastructure_errors(failures))
+    played = {trial.key.task_id for trial in trials} | {each["task_id"] for each in failed}
     tasks = [settings.task_row(task_id).task for task_id in settings.rows if task_id in played]
     without = Results(info=_info(settings), tasks=tasks, simulations=[]).model_dump_json()
     with atomic_file(path, "wb") as file:
         # the list of simulations is at the end
         file.write(without.removesuffix("]}").encode())
         separator = b"\n"
-        for trial, episode in zip(trials, store.episodes(trials), strict=True):
-            simulation = {**from_json(episode)["simulation"], "trial": trial.key.number}
+        finished = (
+            {**from_json(episode)["simulation"], "trial": trial.key.number}
+            for trial, episode in zip(trials, store.episodes(trials), strict=True)
+        )
+        for simulation in chain(finished, failed):
             file.write(separator + to_json(simulation))
             separator = b",\n"
         file.write(b"\n]}\n")
+
+
+def _infrastructure_errors(failures: Mapping[TrialKey, str]) -> Iterator[dict[str, Any]]:
+    """Make tau2's simulations of trials that never ended; none in a format without their reason."""
+    reason = "infrastructure_error"
+    if reason not in list(TerminationReason):
+        return
+    for key, cause in failures.items():
+        yield {
+            "id": str(uuid.uuid4()),
+            "task_id": key.task_id,
+            "start_time": get_now(),
+            "end_time": get_now(),
+            "duration": 0.0,
+            "termination_reason": reason,
+            "messages": [],
+            "trial": key.number,
+            "info": {"error": cause},
+        }
 
 
 def _info(settings: EvaluationSettings) -> Info:
