@@ -115,6 +115,9 @@ def test_statistics():
     )
     assert statistics["agent/prompt_tokens"] == 200 and statistics["agent/completion_tokens"] == 20
     assert statistics["termination/agent_stop"] == 1.0
+    assert statistics["agent/usd"] == statistics["user/usd"] == 0.0
+    paid = played([{**say(None, ("done", {})), "cost": 0.25}]).statistics()
+    assert paid["agent/usd"] == 0.25
     failed = played([say(None, ("nope", {})), say("Hello.")]).statistics()
     assert (
         failed["agent/malformed_turns"] == 2

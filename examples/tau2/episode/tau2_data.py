@@ -139,10 +139,14 @@ def _root_in_use() -> Path:
 
 
 def _in_use(domain: str) -> list[Path]:
-    """List the files that tau2 reads in this process, by the constants of its modules."""
+    """List the files that tau2 reads in this process, by the constants of its modules.
+
+    Files for talks by voice are left out: not each tau2 has them, and no episode needs them.
+    """
     modules = (f"tau2.domains.{domain}.utils", "tau2.user.user_simulator")
     constants = [constant for name in modules for constant in vars(import_module(name)).items()]
-    return sorted({path for name, path in constants if "_PATH" in name and isinstance(path, Path)})
+    paths = {path for name, path in constants if "_PATH" in name and isinstance(path, Path)}
+    return sorted(path for path in paths if "voice" not in path.name)
 
 
 def _in_folder(folder: str, domain: str) -> list[Path]:

@@ -106,6 +106,7 @@ class Tau2RunInfo:
         messages = self.simulation.messages
         tool_messages = [message for message in messages if isinstance(message, ToolMessage)]
         spoken = [message for message in messages if isinstance(message, AssistantMessage)]
+        said = [message for message in messages if isinstance(message, UserMessage)]
         return {
             "episode/reward": self.reward,
             "episode/solved": float(self.reward >= 1.0),
@@ -117,14 +118,14 @@ class Tau2RunInfo:
             "agent/seconds": sum(turn.seconds for turn in self.turns),
             "agent/prompt_tokens": sum(turn.prompt_tokens for turn in self.turns),
             "agent/completion_tokens": sum(turn.completion_tokens for turn in self.turns),
-            "agent/usd": self.simulation.agent_cost or 0.0,
+            "agent/usd": sum(message.cost or 0.0 for message in spoken),
             "agent/malformed_turns": sum(turn.malformed is not None for turn in self.turns),
             "agent/refusals": sum("refusal" in (message.raw_data or {}) for message in spoken),
             "user/seconds": self.user_seconds,
             "user/lost_seconds": self.user_lost_seconds,
             "user/prompt_tokens": self.user_prompt_tokens,
             "user/completion_tokens": self.user_completion_tokens,
-            "user/usd": self.simulation.user_cost or 0.0,
+            "user/usd": sum(message.cost or 0.0 for message in said),
             "tools/calls": len(tool_messages),
             "tools/errors": sum(message.error for message in tool_messages),
             **{
