@@ -162,3 +162,28 @@ def test_arguments_of_ones_own_are_sent_and_null_is_not(tmp_path):
         assert "temperature" not in request
         assert (request["top_k"], request["enable_thinking"]) == (5, False)
         assert request["model"] == "Qwen/Qwen3-4B"
+
+
+def test_the_calls_of_a_trial_have_the_seed_that_tau2_draws_for_it(tmp_path):
+    def agent_and_user(request: dict):
+        if is_probe(request):
+            return say("OK")
+        agent_speaks = "tools" in request
+        said = request["messages"][-1]["content"]
+        seeds.append((agent_speaks, request.get("seed")))
+        return say("Bye." if agent_speaks or said != "Bye." else "###STOP###")
+
+    with LLMServer(agent_and_user) as user:
+        options = ["--no-solo-mode", "--user-base-url", user.base_url, "--seed", "300"]
+        seeds: list[tuple[bool, int | None]] = []
+        play(tmp_path / "drawn", agent_and_user, *options, trials=2)
+        assert sorted(set(seeds)) == [
+            (False, 373753),
+            (False, 626729),
+            (True, 373753),
+            (True, 626729),
+        ]
+        seeds = []
+        given = ["--llm-args", '{"seed": null}', "--user-llm-args", '{"seed": 5}']
+        play(tmp_path / "given", agent_and_user, *options, *given, trials=2)
+        assert set(seeds) == {(False, 5), (True, None)}

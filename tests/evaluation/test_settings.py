@@ -50,11 +50,12 @@ def test_the_identity_depends_on_what_is_played_and_not_on_which_tasks():
             ("--model", "n"),
             ("--llm-args", '{"top_k": 5}'),
             ("--llm-args", '{"temperature": null}'),
+            ("--seed", "300"),
             ("--user-llm-args", '{"temperature": 0.5}'),
         )
     ]
     names = {found.folder_name() for found in [all_tasks, *others]}
-    assert len(names) == 6 and all(name.startswith("mock-") for name in names)
+    assert len(names) == 7 and all(name.startswith("mock-") for name in names)
 
 
 def test_the_identity_has_the_data_and_the_server_of_a_provider(monkeypatch):
@@ -127,7 +128,8 @@ def test_arguments_on_the_command_line_add_to_those_of_the_training_config():
     config = ["--config", "examples/tau2/config_1.7b_airline.yaml", "--base-url", "http://m"]
     args = ["--llm-args", '{"top_p": null, "top_k": 5}', "--user-llm-args", '{"temperature": null}']
     found = settings(*config, "--user-base-url", "http://u", *args)
-    assert found.sampling == {"temperature": 0.6, "max_completion_tokens": 4096, "top_k": 5}
+    sent = {name: value for name, value in found.sampling.items() if value is not None}
+    assert sent == {"temperature": 0.6, "max_completion_tokens": 4096, "top_k": 5}
     assert found.econfig.user_llm_args == {"temperature": None, "max_completion_tokens": 512}
 
 

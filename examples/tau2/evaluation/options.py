@@ -46,6 +46,11 @@ def options_parser() -> argparse.ArgumentParser:
     add("--llm-args", type=json_object, default={}, metavar="JSON", help=args_help)
     user_args_help = "the same for the user simulator's calls"
     add("--user-llm-args", type=json_object, default={}, metavar="JSON", help=user_args_help)
+    seed_help = (
+        "send a seed with each call of model and user simulator, another one in each trial, "
+        "as tau2 draws them (default: none)"
+    )
+    add("--seed", type=int, help=seed_help)
     choice_help = (
         "default: tau2's, required in solo mode and auto elsewhere; "
         "AReaL's proxy ignores it, which is like auto"

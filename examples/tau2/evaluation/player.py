@@ -57,13 +57,14 @@ async def play_missing(
     if not missing:
         return {}
     datasets = [(path, {}) for path in settings.datasets]
-    model = settings.model or "default"
-    workflow = Tau2AgentWorkflow(
-        asdict(settings.econfig), model=model, datasets=datasets, trains=False
-    )
-    llm = await _answering_model(settings)
-    if workflow.user_llm is not None:
-        await _check_user(settings, workflow.user_llm)
+    # the user simulator's seed differs by trial
+    workflows = [
+        Tau2AgentWorkflow(asdict(settings.trial_econfig(n)), datasets=datasets, trains=False)
+        for n in range(settings.num_trials)
+    ]
+    llms = await _answering_models(settings)
+    if workflows[0].user_llm is not None:
+        await _check_user(settings, workflows[0].user_llm)
     # all workers take their trials from one queue
     queue = iter(missing)
     failures: dict[TrialKey, str] = {}
@@ -77,6 +78,7 @@ async def play_missing(
                 failures[key] = f"not played, after {len(equal_failures)} equal failures in a row"
                 continue
             try:
+                workflow, llm = workflows[key.number], llms[key.number]
                 info = await _play(workflow, llm, settings.rows[key.task_id], attempts)
             except Exception as error:
                 rejected = isinstance(error, EpisodeRejected)
@@ -116,45 +118,49 @@ async def _play(
     return await workflow.play_with(llm, row)
 
 
-async def _answering_model(settings: EvaluationSettings) -> CallLLM:
-    """Make the evaluated LLM, and have it answer once, as an episode would ask it.
+async def _answering_models(settings: EvaluationSettings) -> list[CallLLM]:
+    """Make the evaluated LLM of each trial, and have the first one answer, as in an episode.
 
     A server that does not know `max_completion_tokens` gets `max_tokens`, its older name.
 
     Raises:
         ConnectionError: the LLM does not answer.
     """
-    arguments = settings.sampling
+    arguments = [settings.trial_sampling(number) for number in range(settings.num_trials)]
     try:
         try:
-            return await _probed_model(settings, arguments)
+            return await _probed_models(settings, arguments)
         except openai.APIStatusError as error:
             if not _refuses_argument(error, "max_completion_tokens"):
                 raise
-        limit = arguments["max_completion_tokens"]
-        return await _probed_model(
-            settings, {**arguments, "max_completion_tokens": None, "max_tokens": limit}
-        )
+        return await _probed_models(settings, [_older_limit(each) for each in arguments])
     except Exception as error:
-        hint = _hint(error, "llm-args", arguments, key_variable(settings.base_url))
+        hint = _hint(error, "llm-args", arguments[0], key_variable(settings.base_url))
         raise ConnectionError(
             f"the model does not answer: {describe_error(error)}{hint}"
         ) from error
 
 
-async def _probed_model(settings: EvaluationSettings, arguments: dict[str, Any]) -> CallLLM:
-    llm = await _model_llm(settings, arguments)
+def _older_limit(arguments: dict[str, Any]) -> dict[str, Any]:
+    limit = arguments["max_completion_tokens"]
+    return {**arguments, "max_completion_tokens": None, "max_tokens": limit}
+
+
+async def _probed_models(
+    settings: EvaluationSettings, arguments: list[dict[str, Any]]
+) -> list[CallLLM]:
+    llms = [await _model_llm(settings, each) for each in arguments]
     config = settings.econfig
     tools = environment.agent_schemas(
         settings.domains[0], config.solo_mode, config.add_thinking_tool
     )
     try:
-        await probe(llm, tools, "required" if config.solo_mode else "auto")
+        await probe(llms[0], tools, "required" if config.solo_mode else "auto")
     except openai.APIStatusError as error:
         # a weak model may have nothing to say
         if not isinstance(agent_failure(error), EmptyCompletion):
             raise
-    return llm
+    return llms
 
 
 async def _check_user(settings: EvaluationSettings, llm: CallLLM) -> None:
@@ -166,7 +172,7 @@ async def _check_user(settings: EvaluationSettings, llm: CallLLM) -> None:
     try:
         await probe_user(llm, environment.user_schemas(settings.domains[0]))
     except Exception as error:
-        arguments = settings.econfig.user_llm_args or {}
+        arguments = settings.trial_econfig(0).user_llm_args or {}
         hint = _hint(error, "user-llm-args", arguments, "TAU2_USER_LLM_API_KEY")
         raise ConnectionError(
             f"the user simulator does not answer: {describe_error(error)}{hint}"

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import random
 import re
 from argparse import Namespace
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ class EvaluationSettings:
 
     `sampling` has the arguments of the model's calls. `datasets` are the paths of the data sets.
     `rows` are the rows that are played, by task id. Each task is played `num_trials` times.
+    `seed` is the one from which the trials' seeds are drawn; None sends none.
     `tool_choice` is None for tau2's own choice. `training_differences` names the settings that
     differ from those of the training YAML; it is empty without a YAML.
     """
@@ -63,6 +65,7 @@ class EvaluationSettings:
     datasets: list[str]
     rows: dict[str, dict[str, Any]]
     num_trials: int
+    seed: int | None
     tool_choice: str | None
     training_differences: dict[str, Difference]
 
@@ -79,6 +82,27 @@ class EvaluationSettings:
         return [
             TrialKey(task_id, number) for number in range(self.num_trials) for task_id in self.rows
         ]
+
+    def trial_seed(self, number: int) -> int | None:
+        """Return the seed of all trials of this number: the one that tau2 draws for them."""
+        if self.seed is None:
+            return None
+        draws = random.Random(self.seed)
+        return [draws.randint(0, 1_000_000) for _ in range(number + 1)][-1]
+
+    def trial_sampling(self, number: int) -> dict[str, Any]:
+        """Return the arguments of the model's calls in the trials of this number."""
+        return self._with_seed(number, self.sampling)
+
+    def trial_econfig(self, number: int) -> Tau2EnvConfig:
+        """Return the episodes' config in the trials of this number."""
+        arguments = self._with_seed(number, self.econfig.user_llm_args or {})
+        return replace(self.econfig, user_llm_args=arguments)
+
+    def _with_seed(self, number: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Add the seed to an LLM's arguments, if they do not say themselves what to send."""
+        seed = self.trial_seed(number)
+        return arguments if seed is None else {"seed": seed, **arguments}
 
     def identity(self) -> dict[str, object]:
         """Describe all that an episode depends on, except its task.
@@ -100,6 +124,8 @@ class EvaluationSettings:
         if files:
             domain = self.econfig.domain
             identity["tasks_files"] = {path: tasks_file_digest(path, domain) for path in files}
+        if self.seed is not None:
+            identity["seed"] = self.seed
         if self.tool_choice:
             identity["tool_choice"] = self.tool_choice
         models = [] if self.base_url else [self.model]
@@ -130,7 +156,6 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
     econfig = _econfig(options, training)
     sampling = dict(training.evaluation_sampling if training else DEFAULT_SAMPLING)
     sampling |= _given(options, {name: name for name in SAMPLING_OPTIONS}) | options.llm_args
-    sampling = {name: value for name, value in sampling.items() if value is not None}
     _check_arguments("--llm-args", sampling, key_variable(options.base_url))
     _check_arguments("--user-llm-args", econfig.user_llm_args or {}, "TAU2_USER_LLM_API_KEY")
     _check_options(options, econfig)
@@ -143,6 +168,7 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
         datasets=datasets,
         rows=_rows(datasets, econfig, options.tasks),
         num_trials=options.trials,
+        seed=options.seed,
         tool_choice=options.tool_choice,
         training_differences=(
             _training_differences(training, econfig, sampling, options.tool_choice)
