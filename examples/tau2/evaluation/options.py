@@ -26,6 +26,8 @@ def options_parser() -> argparse.ArgumentParser:
     add("--tasks-file", nargs="+", default=[], metavar="FILE", help=files_help)
     tasks_help = "play only the tasks with these ids, as printed"
     add("--tasks", nargs="+", metavar="ID", help=tasks_help)
+    exclude_help = "leave out the tasks with these ids"
+    add("--exclude", nargs="+", default=[], metavar="ID", help=exclude_help)
     add("--trials", type=int, default=4, help="episodes of a task (default: 4)")
 
     # the models

@@ -9,7 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from examples.tau2.data.dataset import BadTasks, absolute_path, is_tasks_file, task_rows
+from examples.tau2.data.dataset import (
+    BadTasks,
+    TaskFilter,
+    absolute_path,
+    is_tasks_file,
+    task_rows,
+)
 from examples.tau2.data.tasks import find_task_row
 from examples.tau2.data.tasks_file import TaskRow, explain_error, tasks_file_digest
 from examples.tau2.episode import environment
@@ -166,7 +172,7 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
         base_url=options.base_url,
         model=options.model,
         datasets=datasets,
-        rows=_rows(datasets, econfig, options.tasks),
+        rows=_rows(datasets, econfig, options.tasks, TaskFilter(exclude=tuple(options.exclude))),
         num_trials=options.trials,
         seed=options.seed,
         tool_choice=options.tool_choice,
@@ -239,14 +245,17 @@ def _datasets(options: Namespace, econfig: Tau2EnvConfig) -> list[str]:
 
 
 def _rows(
-    datasets: list[str], econfig: Tau2EnvConfig, chosen: list[str] | None
+    datasets: list[str],
+    econfig: Tau2EnvConfig,
+    chosen: list[str] | None,
+    task_filter: TaskFilter,
 ) -> dict[str, dict[str, Any]]:
     """Read the rows of the data sets by task id; only the `chosen` ones, if there are any."""
     rows: dict[str, dict[str, Any]] = {}
     for path in datasets:
         name = f"--tasks-file {path}" if is_tasks_file(path) else path
         try:
-            found = task_rows(econfig.domain, path, econfig.solo_mode)
+            found = task_rows(econfig.domain, path, econfig.solo_mode, task_filter)
         except BadTasks as error:
             raise ValueError("\n  ".join([f"{name}:", *error.problems])) from error
         except (ValueError, OSError) as error:
