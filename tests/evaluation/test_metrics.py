@@ -6,9 +6,16 @@ from random import Random
 
 import numpy as np
 import pytest
-from tau2.data_model.simulation import Results, RewardInfo, SimulationRun
+from tau2.data_model.simulation import (
+    AgentInfo,
+    Info,
+    Results,
+    RewardInfo,
+    SimulationRun,
+    UserInfo,
+)
+from tau2.environment.environment import EnvironmentInfo
 from tau2.metrics.agent_metrics import compute_metrics, get_tasks_pass_hat_k
-from tau2.run import get_info
 
 from examples.tau2.episode import environment
 from examples.tau2.evaluation.metrics import (
@@ -25,7 +32,15 @@ MOCK_TASK = environment.find_task("mock", "create_task_1")
 
 def tau2_results(rewards: dict[str, list[float]]) -> Results:
     """Make tau2's results of tasks with these rewards, which are copies of a task of mock."""
-    info = get_info("mock", "llm_agent", "user_simulator", num_trials=100)
+    info = Info(
+        git_commit="",
+        num_trials=100,
+        max_steps=100,
+        max_errors=10,
+        user_info=UserInfo(implementation="user_simulator"),
+        agent_info=AgentInfo(implementation="llm_agent"),
+        environment_info=EnvironmentInfo(domain_name="mock", policy=""),
+    )
     tasks = [MOCK_TASK.model_copy(update={"id": task_id}) for task_id in rewards]
     simulations = [
         SimulationRun(
