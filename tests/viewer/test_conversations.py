@@ -5,6 +5,7 @@ import dataclasses
 
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.data.tasks_file import read_tasks_file
+from examples.tau2.episode.tau2_data import tau2_source
 from examples.tau2.viewer.conversations import conversation, episode_entry
 from tests.own_tasks import mock_entry, write
 from tests.scripted import replay, say
@@ -36,6 +37,13 @@ def test_a_conversation_comes_with_rewards_format_errors_actions_and_databases()
 def test_an_episode_of_a_task_that_is_gone_is_shown_with_the_reason():
     shown = conversation(dataclasses.replace(solved(TASKS[0]), task_id="gone"))
     assert "gone" in shown["problem"] and shown["messages"] and "actions" not in shown
+
+
+def test_an_episode_of_other_tasks_of_tau2_is_not_compared_with_todays():
+    other = dataclasses.replace(tau2_source(["mock"]), tasks={"mock": "0123456789abcdef"})
+    shown = conversation(solved(TASKS[0], tau2=other))
+    assert f"it is a task of {other}; set TAU2_DATA_DIR" in shown["problem"]
+    assert shown["messages"] and "actions" not in shown
 
 
 def test_numbers_are_shown_as_they_are():

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+from examples.tau2.episode.tau2_data import tau2_source
 from examples.tau2.viewer.report_page import key_figures, write_report
 from examples.tau2.viewer.sources import EvaluationSummary
 
@@ -29,6 +30,7 @@ def test_odd_records_are_named_and_the_rest_is_shown(training_run, evaluation, t
     # the summary is of other episodes
     assert "[0.400, 0.700]" not in page
     assert (tmp_path / "report.html").exists()
+    assert f"<dt>tau2</dt><dd>{tau2_source(['mock'])}</dd>" in page
 
 
 def test_files_that_cannot_be_read_are_named_on_the_page(training_run, tmp_path):

@@ -10,6 +10,7 @@ from tau2.data_model.tasks import Task
 from examples.tau2.data.tasks import dataset_row, find_task_row
 from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode.participants import AgentTurn
+from examples.tau2.episode.tau2_data import tau2_source
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.viewer.comparison import (
     ComparedAction,
@@ -159,10 +160,13 @@ def _played_row(info: Tau2RunInfo) -> TaskRow:
     """Find the task that the episode played, if it still exists.
 
     Raises:
-        LookupError, ValueError, OSError: the task is gone or has changed, or its file cannot be
-            read.
+        LookupError, ValueError, OSError: the task is gone or has changed, tau2's tasks are other
+            ones, or a file cannot be read.
     """
-    row = find_task_row(dataset_row(info.task_id), info.domain)
+    data = dataset_row(info.task_id)
+    if "task_id" in data and info.tau2 and info.tau2.tasks != tau2_source([info.domain]).tasks:
+        raise LookupError(f"it is a task of {info.tau2}; set TAU2_DATA_DIR to their folder")
+    row = find_task_row(data, info.domain)
     if row.task.id != info.task_id:
         raise LookupError(f"the tasks file has changed: this is now {row.task.id!r}")
     return row

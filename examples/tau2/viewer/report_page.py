@@ -62,6 +62,7 @@ def write_report(folder: Path, output: Path | None = None, limit: int = MAX_EPIS
     chosen = thin_out(found, limit)
     packer = Packer()
     episodes: list[PackedEpisode] = []
+    played: set[str] = set()
     for source in tqdm(chosen, unit="episode", disable=len(found) < MIN_PROGRESS):
         try:
             info = source.read()
@@ -69,14 +70,20 @@ def write_report(folder: Path, output: Path | None = None, limit: int = MAX_EPIS
             unreadable.append(f"{source.name}: {explain_error(error)}")
             continue
         chunk, position = packer.add(bound_texts(conversation(info)))
+        # older records do not say it
+        if info.tau2:
+            played.add(str(info.tau2))
         entry = episode_entry(info, source.trial)
         episodes.append(PackedEpisode(**entry, chunk=chunk, position=position))
     summary = read_summary(folder / "summary.json", len(found))
     charts = training_charts(records) if records else evaluation_charts(episodes, summary)
+    facts = key_figures(records, episodes, summary)
+    if played:
+        facts["tau2"] = "; ".join(sorted(played))
     page = _template().stream(
         title=to_utf8(" / ".join(folder.resolve().parts[-2:])),
         time=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        facts=key_figures(records, episodes, summary),
+        facts=facts,
         left_out=len(found) - len(chosen),
         unreadable=unreadable,
         data=json.loads(browser_json({"episodes": episodes, "charts": charts})),
