@@ -6,7 +6,7 @@
 
 The command needs no AReaL. It reads two keys from the environment: OPENAI_API_KEY for the model,
 TAU2_USER_LLM_API_KEY for the user simulator. It writes each episode when the episode ends; the same
-command again plays what is missing.
+command again plays what is missing. `--compare A B` compares the folders of two evaluations.
 """
 
 import argparse
