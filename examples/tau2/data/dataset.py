@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, NonNegativeInt
 
 from examples.tau2.data.files import kind_of
+from examples.tau2.data.hub import is_hub_file, pinned
 from examples.tau2.data.tasks import find_task_row, own_id, unplayable_tasks
 from examples.tau2.data.tasks_file import TaskRow, read_tasks_file
 from examples.tau2.episode import environment
@@ -64,13 +65,18 @@ NO_FILTER = TaskFilter()
 
 
 def absolute_path(path: str) -> str:
-    """Make the path of a tasks file absolute; any other path of a data set stays as it is."""
+    """Make the path of a tasks file absolute; any other path of a data set stays as it is.
+
+    In the URL of a file on the hub, the revision becomes its commit.
+    """
+    if is_hub_file(path):
+        return pinned(path)
     return os.path.abspath(os.path.expanduser(path)) if is_tasks_file(path) else path
 
 
 def is_tasks_file(path: str) -> bool:
     """Whether the path of a data set is that of a tasks file; otherwise it is `tau2/<split>`."""
-    return path.endswith((".jsonl", ".json"))
+    return is_hub_file(path) or path.endswith((".jsonl", ".json"))
 
 
 @cache
@@ -84,7 +90,7 @@ def task_rows(
 
     Args:
         domain: the domain of the split, or of those tasks of a file that name none.
-        path: `tau2/<split>`, or a file `*.jsonl` or `*.json`.
+        path: `tau2/<split>`, or a file `*.jsonl` or `*.json`, also as a URL of the hub.
 
     Raises:
         BadTasks: some tasks cannot be played.

@@ -1,11 +1,11 @@
 """Reads and validates tasks files, which have tau2 tasks of the user's own.
 
 A tasks file is JSONL with a tau2 `Task` in each line, like inclusionAI/AReaL-tau2-data, or a JSON
-array of tasks, like tau2's `tasks.json`. A task may also have a `db_path`, the path of its database
-relative to the file's folder. Its `evaluation_criteria` may be a string of JSON. Its domain is
-`user_scenario.instructions.domain`, if the instructions are an object and have it. Ids need not be
-unique: a task is known by its row, which is the number of the line or, in an array, of the entry,
-from 1.
+array of tasks, like tau2's `tasks.json`. Its path may be the URL of a file on the Hugging Face hub.
+A task may also have a `db_path`, the path of its database relative to the file's folder. Its
+`evaluation_criteria` may be a string of JSON. Its domain is `user_scenario.instructions.domain`, if
+the instructions are an object and have it. Ids need not be unique: a task is known by its row,
+which is the number of the line or, in an array, of the entry, from 1.
 """
 
 import codecs
@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from tau2.data_model.tasks import Task
 
 from examples.tau2.data.files import OTHER_JSON, TASKS, refuse_other_kinds
+from examples.tau2.data.hub import HubError, is_hub_file, local_database, local_path
 
 WANTED = "a tasks file, JSONL with a task per line or a JSON array of tasks,"
 
@@ -49,24 +50,28 @@ def read_tasks_file(path: str, domain: str) -> tuple[dict[int, TaskRow], dict[in
     Raises:
         OSError: the file cannot be read.
         ValueError: the file is of another kind, or an array that is no JSON.
+        HubError: the hub does not give the file or a database.
     """
-    refuse_other_kinds(path, WANTED, TASKS, OTHER_JSON)
-    with open(path, "rb") as file:
+    copy = local_path(path)
+    refuse_other_kinds(copy, WANTED, TASKS, OTHER_JSON)
+    with open(copy, "rb") as file:
         data = file.read().removeprefix(codecs.BOM_UTF8)
     is_array = data.lstrip().startswith(b"[")
-    folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))
     rows: dict[int, TaskRow] = {}
     problems: dict[int, str] = {}
     for number, place, entry in _array_entries(data) if is_array else _line_entries(data):
         try:
-            row = _task_row(entry, folder, domain, place)
+            row = _task_row(entry, path, domain, place)
+        except HubError:
+            # to ask the hub again for each row would take long
+            raise
         except ValueError as error:
             problems[number] = f"{place}: {error}"
         else:
             row.task.id = f"{path}:{number}:{row.task.id}"
             rows[number] = row
     if problems and not rows:
-        refuse_other_kinds(path, WANTED, TASKS)
+        refuse_other_kinds(copy, WANTED, TASKS)
     return rows, problems
 
 
@@ -75,7 +80,7 @@ def tasks_file_digest(path: str, domain: str) -> str:
     rows, _ = read_tasks_file(path, domain)
     databases = {row.db_path for row in rows.values() if row.db_path is not None}
     digests = []
-    for file in (path, *sorted(databases)):
+    for file in (local_path(path), *sorted(databases)):
         with open(file, "rb") as opened:
             digests.append(hashlib.file_digest(opened, "sha256").hexdigest())
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
@@ -124,7 +129,7 @@ def _start_of_entry(text: str, position: int) -> int:
     return position
 
 
-def _task_row(entry: Any, folder: str, domain: str, place: str) -> TaskRow:
+def _task_row(entry: Any, path: str, domain: str, place: str) -> TaskRow:
     """Validate an entry of a tasks file.
 
     Raises:
@@ -147,7 +152,7 @@ def _task_row(entry: Any, folder: str, domain: str, place: str) -> TaskRow:
         task = Task.model_validate(entry)
     except ValidationError as error:
         raise ValueError(f"no tau2 Task: {explain_error(error)}") from None
-    return TaskRow(task, domain, _database_path(folder, entry.get("db_path")), place)
+    return TaskRow(task, domain, _database_path(path, entry.get("db_path")), place)
 
 
 def _parse(text: str | bytes, problem: str) -> Any:
@@ -157,12 +162,18 @@ def _parse(text: str | bytes, problem: str) -> Any:
         raise ValueError(f"{problem}: {explain_error(error)}") from None
 
 
-def _database_path(folder: str, db_path: Any) -> str | None:
-    """Resolve the path of a database; it must be under the folder when all links are followed."""
+def _database_path(path: str, db_path: Any) -> str | None:
+    """Find the database that a tasks file names; it must be under the file's folder.
+
+    On a disk, it must be there when all links are followed.
+    """
     if db_path is None:
         return None
     if not isinstance(db_path, str) or "\0" in db_path:
         raise ValueError(f"db_path {db_path!r} is no path")
+    if is_hub_file(path):
+        return local_database(path, db_path)
+    folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))
     real_path = os.path.realpath(os.path.join(folder, db_path))
     if os.path.commonpath([folder, real_path]) != folder:
         raise ValueError(f"db_path {db_path!r} leads out of the file's folder")

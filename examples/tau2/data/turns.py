@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from examples.tau2.data.files import OTHER_JSON, TURNS, refuse_other_kinds
+from examples.tau2.data.hub import local_path
 from examples.tau2.episode import environment
 from examples.tau2.episode.atomic import atomic_file
 from examples.tau2.episode.completions import join_thinking
@@ -44,21 +45,24 @@ class Turn:
     answer: dict
 
 
-def read_turns(path: Path, convert: Callable[[Turn], T]) -> list[T]:
+def read_turns(path: str | Path, convert: Callable[[Turn], T]) -> list[T]:
     """Read the turns of a file and convert them, except those of dialogs that failed.
 
-    A dialog failed if it was not correct or did not earn the full reward.
+    The path may be the URL of a file on the Hugging Face hub. A dialog failed if it was not correct
+    or did not earn the full reward.
 
     Raises:
         WrongFile: the file is of another kind.
+        HubError: the hub does not give the file.
         ValueError: lines are no turns, or `convert` refuses them with a ValueError; the message has
             a line for each cause.
         OSError: the file cannot be read.
     """
-    refuse_other_kinds(path, WANTED, TURNS, OTHER_JSON)
+    copy = local_path(str(path))
+    refuse_other_kinds(copy, WANTED, TURNS, OTHER_JSON)
     converted = []
     problems: dict[str, list[int]] = defaultdict(list)
-    with path.open("rb") as file:
+    with open(copy, "rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -69,7 +73,7 @@ def read_turns(path: Path, convert: Callable[[Turn], T]) -> list[T]:
             except ValueError as error:
                 problems[str(error)].append(number)
     if problems and not converted:
-        refuse_other_kinds(path, WANTED, TURNS)
+        refuse_other_kinds(copy, WANTED, TURNS)
     if problems:
         raise ValueError(
             "\n".join(f"line {_ranges(numbers)}: {cause}" for cause, numbers in problems.items())

@@ -25,7 +25,7 @@ class SupervisedData:
     valid: list[Sample] | None
 
 
-def load_samples(path: Path, tokenizer: PreTrainedTokenizerFast) -> list[Sample]:
+def load_samples(path: str | Path, tokenizer: PreTrainedTokenizerFast) -> list[Sample]:
     """Load a file of turns as samples, one for each turn.
 
     Raises:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from transformers import PreTrainedTokenizerFast
 
-from examples.tau2.data.files import WrongFile, expanded_path
+from examples.tau2.data.files import WrongFile
+from examples.tau2.data.hub import HubError
 from examples.tau2.training.checks.data import DatasetConfig
 from examples.tau2.training.checks.placeholders import is_placeholder
 from examples.tau2.training.checks.template import load_tokenizer
@@ -66,8 +67,8 @@ def _load_dataset(
 ) -> tuple[list[Sample], list[str]]:
     """Load one data set, and return its samples with the problems of its turns."""
     try:
-        samples = load_samples(expanded_path(dataset.path), tokenizer)
-    except WrongFile as error:
+        samples = load_samples(dataset.path, tokenizer)
+    except (WrongFile, HubError) as error:
         return [], [f"{option}.path={dataset.path}: {error}"]
     except ValueError as error:
         return [], [f"{dataset.path}, {line}" for line in str(error).splitlines()]
