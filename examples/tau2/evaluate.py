@@ -29,6 +29,11 @@ from examples.tau2.episode.atomic import atomic_file
 from examples.tau2.episode.tau2_data import tau2_source
 from examples.tau2.episode.variables import require_variables
 from examples.tau2.evaluation.compare import compare, comparison_lines
+from examples.tau2.evaluation.leaderboard import (
+    Leaderboard,
+    check_rules,
+    leaderboard_options,
+)
 from examples.tau2.evaluation.options import options_parser
 from examples.tau2.evaluation.player import play_missing
 from examples.tau2.evaluation.settings import EvaluationSettings, TrialKey, settings_from_options
@@ -48,7 +53,9 @@ def main(argv: list[str]) -> int:
         return compare_results(*options.compare)
     try:
         require_variables()
-        settings = settings_from_options(options)
+        chosen = leaderboard_options(options) if options.leaderboard else options
+        settings = settings_from_options(chosen)
+        board = check_rules(settings, options.config) if options.leaderboard else None
     except (ValueError, OSError) as error:
         parser.error(str(error))
     folder = options.output or Path("evaluations") / settings.folder_name()
@@ -59,7 +66,7 @@ def main(argv: list[str]) -> int:
         return 2
     with closing(store):
         try:
-            return run(settings, store, folder, options)
+            return run(settings, board, store, folder, options)
         except ConnectionError as error:
             _tell(error)
         except OSError as error:
@@ -68,7 +75,11 @@ def main(argv: list[str]) -> int:
 
 
 def run(
-    settings: EvaluationSettings, store: TrialStore, folder: Path, options: argparse.Namespace
+    settings: EvaluationSettings,
+    board: Leaderboard | None,
+    store: TrialStore,
+    folder: Path,
+    options: argparse.Namespace,
 ) -> int:
     """Play what is missing, write and print the results, and return the exit status."""
     tasks = f"{len(settings.rows)} tasks of {' and '.join(settings.domains)}"
@@ -77,6 +88,8 @@ def run(
     wrong = wrong_gold(map(settings.task_row, settings.rows))
     if wrong:
         _tell(f"wrong gold: {wrong}; {REMEDY}, or leave the tasks out by --exclude")
+    if board:
+        _tell("\n".join(board.lines()))
     interrupted = False
     failures: dict[TrialKey, str] = {}
     try:
@@ -91,11 +104,15 @@ def run(
     missing = {key: failures.get(key, "not played") for key in keys if key not in store.trials}
     summary = summarize(settings, trials, missing, options.missing_as_failures)
     measured = summary.to_json()
+    if board:
+        measured["leaderboard"] = board.to_json()
     write_results(folder / "results.json", settings, store, trials, failures)
     with atomic_file(folder / "summary.json") as file:
         json.dump(measured, file, indent=1)
     _tell("\n".join(summary_lines(summary)))
     _tell(f"\nlook at the episodes: python3 examples/tau2/report.py {shlex.quote(str(folder))}")
+    if board and not missing:
+        _tell(f"submit the results: tau2 submit prepare {shlex.quote(str(folder))} --output FOLDER")
     del measured["by_task"]
     print(json.dumps(measured))
     if interrupted:

@@ -63,6 +63,11 @@ def options_parser() -> argparse.ArgumentParser:
     add("--concurrency", type=int, default=16, help="episodes at once (default: 16)")
     attempts_help = "how often an episode is tried if not the model fails it (default: 3)"
     add("--attempts", type=int, default=3, help=attempts_help)
+    board_help = (
+        "evaluate as tau2-bench's leaderboard does, except for what other options name, and say "
+        "what differs from its rules; of --config, take what the model was trained on"
+    )
+    add("--leaderboard", action="store_true", help=board_help)
     missing_help = "count missing trials as failures, as the leaderboard does (default: left out)"
     add("--missing-as-failures", action="store_true", help=missing_help)
     output_help = "folder (default: evaluations/<domain>-<model>-<hash of the settings>)"

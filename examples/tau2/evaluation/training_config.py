@@ -22,11 +22,14 @@ SAMPLING_NAMES = {
 class TrainingConfig:
     """The parts of a training YAML that an evaluation uses.
 
-    `econfig` has the fields of `Tau2EnvConfig` that the YAML sets. `evaluation_sampling` and
+    `econfig` has the fields of `Tau2EnvConfig` that the YAML sets. `dataset` and `dataset_kwargs`
+    are the path of its `train_dataset`, and the choice among its tasks. `evaluation_sampling` and
     `training_sampling` are its `eval_gconfig` and `gconfig`, by OpenAI's names of the options.
     """
 
     econfig: dict[str, Any]
+    dataset: str | None
+    dataset_kwargs: dict[str, Any]
     evaluation_sampling: dict[str, float]
     training_sampling: dict[str, float]
 
@@ -43,8 +46,11 @@ def read_training_config(path: Path) -> TrainingConfig:
         raise ValueError(f"--config {path} has no econfig: it is no config of train.py")
     known = {field.name for field in fields(Tau2EnvConfig)}
     econfig = _section(config, "econfig")
+    dataset = _section(config, "train_dataset")
     return TrainingConfig(
         econfig={name: value for name, value in econfig.items() if name in known},
+        dataset=dataset.get("path"),
+        dataset_kwargs=dataset.get("dataset_kwargs") or {},
         evaluation_sampling=_sampling(_section(config, "eval_gconfig")),
         training_sampling=_sampling(_section(config, "gconfig")),
     )
