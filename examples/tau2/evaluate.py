@@ -102,7 +102,8 @@ def run(
     keys = [TrialKey(task_id, n) for task_id in settings.rows for n in range(settings.num_trials)]
     trials = [store.trials[key] for key in keys if key in store.trials]
     missing = {key: failures.get(key, "not played") for key in keys if key not in store.trials}
-    summary = summarize(settings, trials, missing, options.missing_as_failures)
+    as_failures = options.missing_as_failures or options.leaderboard
+    summary = summarize(settings, trials, missing, as_failures)
     measured = summary.to_json()
     if board:
         measured["leaderboard"] = board.to_json()

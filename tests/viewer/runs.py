@@ -83,6 +83,11 @@ def write_evaluation(folder: Path) -> None:
         "pass^1_interval": [0.4, 0.7],
         "pass^2": 0.3,
         "pass^2_interval": [0.1, 0.4],
+        "pass@1": 0.5,
+        "pass@1_interval": [0.4, 0.7],
+        "pass@2": 0.7,
+        "pass@2_interval": [0.5, 0.9],
+        "usage": {"agent": {"prompt_tokens": 1000.0, "completion_tokens": 50.0, "usd": 0.25}},
         "missing": [{}],
     }
     (folder / "summary.json").write_text(json.dumps(summary))

@@ -33,7 +33,7 @@ def test_an_evaluation_has_charts_of_its_episodes_and_of_its_pass_rates():
     episodes = [episode_entry(solved(TASKS[0]), 0), episode_entry(unsolved(TASKS[1]), 0)]
     summary = EvaluationSummary((PassRate("pass^1", 0.5, 0.25, 1.0),))
     charts = evaluation_charts(episodes, summary)
-    titles = ["pass^k, 95% intervals", "Reward by task", "Why episodes ended", "Length"]
+    titles = ["pass^k and pass@k, 95% intervals", "Reward by task", "Why episodes ended", "Length"]
     assert [chart["title"] for chart in charts] == titles
     (bars,) = charts[0]["data"]
     assert (list(bars["x"]), list(bars["y"])) == (["pass^1"], [0.5])

@@ -44,3 +44,9 @@ def test_files_that_cannot_be_read_are_named_on_the_page(training_run, tmp_path)
 def test_the_loss_of_a_supervised_run_is_a_key_figure():
     records = [{"step": 1, "seconds": 1.0, "sft/loss/avg": 0.5}]
     assert "loss, first → last" in key_figures(records, [], EvaluationSummary())
+
+
+def test_an_evaluation_shows_what_its_llms_used():
+    usage = {"judge": {"prompt_tokens": 1000.0, "completion_tokens": 50.0, "usd": 0.25}}
+    figures = key_figures([], [], EvaluationSummary(usage=usage))
+    assert figures == {"used by the judge": "1,050 tokens, 0.2500 USD"}

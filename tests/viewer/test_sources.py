@@ -56,7 +56,7 @@ def test_statistics_have_numbers_only_and_lines_that_are_no_records_are_named(tm
 def test_a_summary_counts_if_it_is_about_the_same_episodes(evaluation):
     summary = read_summary(evaluation / "summary.json", 5000)
     assert summary.missing == 1
-    assert [rate.name for rate in summary.pass_rates] == ["pass^1", "pass^2"]
+    assert [rate.name for rate in summary.pass_rates] == ["pass^1", "pass^2", "pass@2"]
     assert read_summary(evaluation / "summary.json", 4999) == EvaluationSummary()
 
 

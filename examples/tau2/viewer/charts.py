@@ -156,7 +156,7 @@ def _pass_rates(summary: EvaluationSummary) -> Chart:
         },
     )
     traces = [bars] if rates else []
-    return _chart("pass^k, 95% intervals", traces, "", "share of tasks", range=[0, 1])
+    return _chart("pass^k and pass@k, 95% intervals", traces, "", "share of tasks", range=[0, 1])
 
 
 def _rewards_by_task(episodes: Sequence[EpisodeEntry]) -> Chart:

@@ -124,6 +124,10 @@ def _evaluation_figures(
         figures["mean reward"] = f"{mean:.3f}"
     for rate in summary.pass_rates:
         figures[rate.name] = f"{rate.mean:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
+    for role, used in summary.usage.items():
+        tokens = used["prompt_tokens"] + used["completion_tokens"]
+        usd = f", {used['usd']:.4f} USD" if used["usd"] else ""
+        figures[f"used by the {role}"] = f"{tokens:,.0f} tokens{usd}"
     if summary.missing:
         figures["trials missing"] = str(summary.missing)
     return figures

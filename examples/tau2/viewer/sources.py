@@ -4,7 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from examples.tau2.episode.trajectory import Tau2RunInfo
 StepRecord = dict[str, float]
 
 _TASK_ID = re.compile(rb'"task_id":"((?:[^"\\]|\\.)*)"')
-_PASS_NAME = re.compile(r"pass\^\d+")
+_PASS_NAME = re.compile(r"pass[\^@]\d+")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class EpisodeSource:
 
 @dataclass(frozen=True)
 class PassRate:
-    """pass^k of an evaluation, with its 95% interval; `name` is `pass^1`, `pass^2` ..."""
+    """pass^k or pass@k of an evaluation, with its 95% interval; `name` is `pass^1`, `pass@2` ..."""
 
     name: str
     mean: float
@@ -60,10 +60,14 @@ class PassRate:
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """The part of summary.json that the page shows; `missing` is a number of trials."""
+    """The part of summary.json that the page shows.
+
+    `missing` is a number of trials. `usage` has tokens and USD by role: agent, user, judge.
+    """
 
     pass_rates: tuple[PassRate, ...] = ()
     missing: int = 0
+    usage: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def find_episodes(folder: Path) -> list[EpisodeSource]:
@@ -135,9 +139,12 @@ def read_summary(path: Path, episodes: int) -> EvaluationSummary:
         return EvaluationSummary()
     pass_rates = []
     for name in filter(_PASS_NAME.fullmatch, summary):
+        # it is pass^1
+        if name == "pass@1":
+            continue
         low, high = summary[f"{name}_interval"]
         pass_rates.append(PassRate(name, summary[name], low, high))
-    return EvaluationSummary(tuple(pass_rates), missing)
+    return EvaluationSummary(tuple(pass_rates), missing, summary.get("usage", {}))
 
 
 def _evaluation_episodes(path: Path) -> list[EpisodeSource]:
