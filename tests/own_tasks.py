@@ -70,7 +70,7 @@ def public_set(folder: Path) -> str:
     """Write rows of three domains, two of them with one id, on three databases."""
     entries = [
         entry("airline", "0", id="airline_1", db_path="db/airline.json"),
-        entry("airline", "2", id="airline_1", db_path="db/airline.json"),
+        entry("airline", "8", id="airline_1", db_path="db/airline.json"),
         entry("retail", "0", id="retail_1", db_path="db/retail.json"),
         mock_entry("ann", "Lunch", db_path="db/mock.json"),
     ]

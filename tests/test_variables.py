@@ -133,4 +133,4 @@ def test_an_instance_of_a_domain_that_is_there_can_be_forked(data):
         "from examples.tau2.episode import environment\n"
         "print(len(environment.load_tasks('mock')), 'task')"
     )
-    assert "1 task" in run("-c", program, TAU2_DATA_DIR=data)
+    assert "1 task" in run("-c", program, TAU2_DATA_DIR=f"{data}/")

@@ -28,7 +28,7 @@ def test_rows_of_several_domains_with_their_databases(tmp_path):
         "mock.json",
     ]
     assert all(problem_of(path, number) == "" for number in (1, 2, 3, 4))
-    criteria = environment.find_task("airline", "2").evaluation_criteria
+    criteria = environment.find_task("airline", "8").evaluation_criteria
     assert rows[1].task.evaluation_criteria == criteria
     shared = [environment.databases(row.domain, row.db_path) for row in rows[:2]]
     assert shared[0] is shared[1]

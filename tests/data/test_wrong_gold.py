@@ -53,7 +53,8 @@ def test_the_tasks_of_a_file_are_named_by_domain(tmp_path):
 
 
 def test_all_splits_of_1_0_1_are_read_and_hold_no_wrong_gold(tmp_path):
-    assert run("-c", PROGRAM, TAU2_DATA_DIR=data_of_1_0_1(tmp_path)).splitlines() == [
+    printed = run("-c", PROGRAM, TAU2_DATA_DIR=data_of_1_0_1(tmp_path)).splitlines()
+    assert printed[:9] == [
         "airline train 30 0 none",
         "airline test 20 0 none",
         "airline base 50 0 none",

@@ -34,12 +34,14 @@ def test_the_package_lacks_nothing(domain):
 
 def test_a_folder_with_the_domain_lacks_nothing(data, monkeypatch):
     assert data_problem("mock", str(data)) is None
+    assert data_problem("mock", f"{data}/") is None
     monkeypatch.setenv("HOME", str(data.parent))
     assert data_problem("mock", "~/data") is None
 
 
 def test_what_is_missing_is_named_with_the_folder_that_was_meant(data):
-    for folder in (data.parent, data / "tau2", data / "tau2/domains"):
+    in_data = (data / "tau2", data / "tau2/domains", data / "tau2/domains/mock/tasks.json")
+    for folder in (data.parent, data.parent / "src/tau2", *in_data):
         lack = f"TAU2_DATA_DIR={folder} has no tau2/domains/mock; set it to {data}"
         assert data_problem("mock", str(folder)) == lack
         assert data_problem(folder=str(folder)) == lack.replace("/mock;", ";")
@@ -59,7 +61,9 @@ def test_each_missing_file_is_named(data, domain, removed, missing):
         (data / removed).unlink()
     problem = data_problem(domain, str(data))
     assert str(problem).startswith(f"TAU2_DATA_DIR={data} has no {missing}")
-    assert str(problem).endswith("set it to the data folder of tau2-bench, or unset it")
+    assert str(problem).endswith(
+        "; set it to the data folder of a complete checkout of tau2-bench, or unset it"
+    )
 
 
 def test_data_that_is_named_after_the_import_of_tau2_is_no_silent_choice(data, monkeypatch):

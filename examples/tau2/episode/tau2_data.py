@@ -84,10 +84,10 @@ def data_problem(domain: str | None = None, folder: str | None = None) -> str | 
     root = Path(os.path.expanduser(named)) if named else _root_in_use()
     for path in _wanted(root, domain):
         if not os.path.exists(path):
-            lack = f"has no {path.relative_to(root)}"
+            missing = path.relative_to(root)
             if named:
-                return f"TAU2_DATA_DIR={named} {lack}; {_remedy(root)}"
-            return f"{root} {lack}; set TAU2_DATA_DIR to the data folder of tau2-bench"
+                return f"TAU2_DATA_DIR={named} has no {missing}; {_remedy(root, missing)}"
+            return f"{root} has no {missing}; set TAU2_DATA_DIR to the data folder of tau2-bench"
     return None
 
 
@@ -155,9 +155,10 @@ def _in_folder(folder: str, domain: str) -> list[Path]:
     return [root / "tau2" / str(path).rpartition("/tau2/")[2] for path in _in_use(domain)]
 
 
-def _remedy(root: Path) -> str:
-    # the checkout of tau2-bench, or a folder in its data folder
-    for folder in (root / "data", *root.parents):
-        if (folder / "tau2/domains").is_dir():
-            return f"set it to {folder}"
-    return "set it to the data folder of tau2-bench, or unset it"
+def _remedy(root: Path, missing: Path) -> str:
+    # the root may be a checkout of tau2-bench, or any folder in it
+    for parent in (root, *root.parents):
+        for folder in (parent, parent / "data"):
+            if (folder / missing).exists() and (folder / "tau2/user_simulator").is_dir():
+                return f"set it to {folder}"
+    return "set it to the data folder of a complete checkout of tau2-bench, or unset it"
