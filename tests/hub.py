@@ -1,11 +1,21 @@
 """A loopback server that speaks the part of the Hugging Face hub's API that downloads files."""
 
 import hashlib
+import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote
 
+import pytest
 from huggingface_hub import constants
+
+from examples.tau2.data import hub as hub_files
+from examples.tau2.data.dataset import task_rows
+from examples.tau2.data.tasks_file import read_tasks_file
+from tests.own_tasks import mock_db, mock_entry
 
 
 class Hub:
@@ -85,3 +95,40 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+@contextmanager
+def running_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Run a hub without data sets, which huggingface_hub asks, with this folder as its cache."""
+    hub = Hub()
+    use(hub.endpoint, monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    forget()
+    yield hub
+    forget()
+    hub.close()
+
+
+def use(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have huggingface_hub ask the hub at this URL, as HF_ENDPOINT does in a new process."""
+    template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+def forget() -> None:
+    """Forget what a process remembers, as a new process does."""
+    for remembered in (hub_files.pinned, hub_files.local_database, read_tasks_file, task_rows):
+        remembered.cache_clear()
+
+
+def lunches(*titles: str, db_path: str = "db/mock.json") -> dict[str, bytes]:
+    """Make the files of a data set with a task for each title."""
+    rows = [json.dumps(mock_entry("ann", title, db_path=db_path)) for title in titles]
+    return {
+        "tasks.jsonl": "\n".join(rows).encode(),
+        "db/mock.json": json.dumps(mock_db("ann")).encode(),
+    }

@@ -9,6 +9,7 @@ from examples.tau2 import expert
 from examples.tau2.cpu.tokenizer import train_tokenizer, untrained_tokenizer
 from examples.tau2.sft import prepare
 from examples.tau2.training.launch import ConfigError, PreparedRun
+from tests.hub import running_hub
 from tests.templates import TAKE_OBJECTS
 
 CPU = "examples/tau2/config_sft_cpu.yaml"
@@ -140,3 +141,13 @@ def test_the_config_for_gpus_needs_only_the_data_and_the_storage(model_folder, t
     assert error.value.problems == [
         "train_dataset.path=/path/to/tau2_sft_train.jsonl is a placeholder; set it"
     ]
+
+
+def test_turns_of_the_hub(prepare_cpu, turns, tmp_path, monkeypatch):
+    with running_hub(tmp_path / "cache", monkeypatch) as hub:
+        commit = hub.commit("ann/dialogs", {"rl/turns.jsonl": turns.read_bytes()})
+        named = "hf://datasets/ann/dialogs{}/rl/turns.jsonl"
+        prepared = prepare_cpu(
+            f"train_dataset.path={named.format('')}", "train_dataset.batch_size=4"
+        )
+        assert f"{named.format(f'@{commit}')}: 10 turns" in prepared.summary

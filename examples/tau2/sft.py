@@ -30,6 +30,7 @@ def prepare(argv: list[str]) -> PreparedRun:
         ConfigError: the config or the data have problems; the error lists all of them.
     """
     from examples.tau2.training.checks import find_supervised_problems
+    from examples.tau2.training.checks.hub import pin_data_sets
     from examples.tau2.training.checks.loading import load_config
     from examples.tau2.training.checks.summary import summarize_supervised
     from examples.tau2.training.checks.supervised import (
@@ -39,6 +40,7 @@ def prepare(argv: list[str]) -> PreparedRun:
     from examples.tau2.utils import Tau2SFTConfig
 
     config, problems = load_config(argv, Tau2SFTConfig)
+    argv = [*argv, *pin_data_sets(config)]
     problems += find_supervised_problems(config)
     data, data_problems = load_supervised_data(config)
     problems += data_problems

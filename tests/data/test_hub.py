@@ -8,56 +8,22 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from examples.tau2.data import hub as hub_files
 from examples.tau2.data.dataset import task_rows
 from examples.tau2.data.hub import HubError, local_path, pinned
 from examples.tau2.data.tasks import dataset_row, find_task_row, own_id
 from examples.tau2.data.tasks_file import read_tasks_file, tasks_file_digest
 from examples.tau2.data.turns import read_turns
 from examples.tau2.episode import environment
-from tests.hub import Hub
-from tests.own_tasks import mock_db, mock_entry
+from tests.hub import Hub, forget, lunches, running_hub, use
+from tests.own_tasks import mock_entry
 
 TASKS = "hf://datasets/ann/lunches/tasks.jsonl"
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
-    """A hub without data sets, which huggingface_hub asks; its cache is empty."""
-    hub = Hub()
-    use(hub.endpoint, monkeypatch)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setenv("HF_TOKEN", "hf_mine")
-    forget()
-    yield hub
-    forget()
-    hub.close()
-
-
-def use(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have huggingface_hub ask the hub at this URL, as HF_ENDPOINT does in a new process."""
-    template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-
-def forget() -> None:
-    """Forget what a process remembers, as a new process does."""
-    hub_files.pinned.cache_clear()
-    hub_files.local_database.cache_clear()
-    read_tasks_file.cache_clear()
-    task_rows.cache_clear()
-
-
-def lunches(*titles: str, db_path: str = "db/mock.json") -> dict[str, bytes]:
-    """Make the files of a data set with a task for each title."""
-    rows = [json.dumps(mock_entry("ann", title, db_path=db_path)) for title in titles]
-    return {
-        "tasks.jsonl": "\n".join(rows).encode(),
-        "db/mock.json": json.dumps(mock_db("ann")).encode(),
-    }
+    with running_hub(tmp_path / "cache", monkeypatch) as hub:
+        yield hub
 
 
 def test_tasks_are_played_with_their_databases_and_named_by_the_commit(hub, tmp_path):

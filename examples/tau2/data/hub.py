@@ -39,11 +39,12 @@ def is_hub_file(path: str) -> bool:
 
 
 @cache
-def pinned(url: str) -> str:
+def pinned(url: str, earlier: str = "") -> str:
     """Return the URL with the commit that its revision is now.
 
     In a process, a URL keeps its commit. Without a network, the commit is that of the last
-    download.
+    download. If `earlier` is a pinned URL of the same file, its commit is kept, unless the URL
+    names a commit itself.
 
     Raises:
         HubError: the URL is malformed, or the file cannot be downloaded.
@@ -51,6 +52,9 @@ def pinned(url: str) -> str:
     hub_file = _parse(url)
     commit = hub_file.revision
     if commit is None or not _COMMIT.fullmatch(commit):
+        match = _URL.fullmatch(earlier)
+        if match and (match[1], match[3]) == (hub_file.data_set, hub_file.file):
+            return earlier
         # in the hub's cache, a file is at snapshots/<commit>/<file>
         copy = Path(_download(hub_file))
         commit = copy.parents[hub_file.file.count("/")].name
