@@ -53,12 +53,16 @@ def train(argv: list[str]) -> None:
     """Train the agent, and print where the results are."""
     from areal.utils.dynamic_import import import_from_string
 
+    from examples.tau2.episode.tau2_data import tau2_source
+    from examples.tau2.training.checks.data import played_domains
     from examples.tau2.training.console import print_results, redirect_output, report_steps
     from examples.tau2.training.trainer import Tau2PPOTrainer
     from examples.tau2.utils import Tau2PPOConfig, silence_costs
 
     silence_costs()
     config, folder = start_run(argv, Tau2PPOConfig)
+    with (folder / "config.yaml").open("a") as saved:
+        saved.write(f"# tau2: {tau2_source(played_domains(config))}\n")
     trajectories = folder / "generated"
     train_dataset, valid_dataset = load_datasets(config)
     workflow = REWARD_FN_WORKFLOW if config.reward_fn_path else WORKFLOW

@@ -87,6 +87,11 @@ def test_the_steps_ran_and_were_reported(run, statistics):
         assert Path(line.split()[-1]).exists() and place in line
 
 
+def test_the_tau2_that_was_played_is_stored(folder, trajectories):
+    (source,) = {str(info.tau2) for info in trajectories}
+    assert (folder / "config.yaml").read_text().endswith(f"\n# tau2: {source}\n")
+
+
 def test_gradients_flowed(statistics):
     assert sum(record["ppo_actor/update/grad_norm"] > 0 for record in statistics) > STEPS / 2
 

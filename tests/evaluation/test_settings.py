@@ -58,6 +58,15 @@ def test_the_identity_depends_on_what_is_played_and_not_on_which_tasks():
     assert len(names) == 7 and all(name.startswith("mock-") for name in names)
 
 
+def test_tasks_are_left_out_by_id_and_stay_in_the_same_folder():
+    first = settings(*SOLO_BASE)
+    fewer = settings(*SOLO_BASE, "--exclude", "create_task_1")
+    assert first.rows.keys() - fewer.rows.keys() == {"create_task_1"}
+    assert fewer.folder_name() == first.folder_name()
+    with pytest.raises(ValueError, match="tau2/base: exclude: there is no task 'gone'"):
+        settings(*SOLO_BASE, "--exclude", "gone")
+
+
 def test_the_identity_has_the_data_and_the_server_of_a_provider(monkeypatch):
     first = settings(*SOLO_BASE)
     identity = first.identity()

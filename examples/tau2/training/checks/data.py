@@ -80,6 +80,14 @@ def count_tasks(config: Tau2PPOConfig, dataset: DatasetConfig) -> Counter[str]:
     return Counter(row.domain for row in read_tasks(config, dataset))
 
 
+def played_domains(config: Tau2PPOConfig) -> list[str]:
+    """List the domains of all tasks; the errors are those of `read_tasks`."""
+    domains: dict[str, None] = {}
+    for dataset in datasets_by_option(config).values():
+        domains |= dict.fromkeys(count_tasks(config, dataset))
+    return list(domains)
+
+
 def is_readable(domain: str) -> bool:
     """Tell whether tau2 has the domain and its data; `check_data` says what is wrong."""
     if domain not in environment.DOMAINS:

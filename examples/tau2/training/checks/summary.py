@@ -6,6 +6,7 @@ from examples.tau2.training.checks.data import (
     DatasetConfig,
     count_tasks,
     datasets_by_option,
+    played_domains,
     read_tasks,
 )
 from examples.tau2.training.samples import Sample, SupervisedData
@@ -15,9 +16,7 @@ from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 def summarize(config: Tau2PPOConfig) -> str:
     """Return the table of a training config without problems."""
     econfig, cluster = config.econfig, config.cluster
-    domains: dict[str, None] = {}
-    for dataset in datasets_by_option(config).values():
-        domains |= dict.fromkeys(count_tasks(config, dataset))
+    domains = played_domains(config)
     mode = "solo"
     if not econfig.solo_mode:
         server = econfig.user_llm_base_url or "litellm"
