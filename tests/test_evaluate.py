@@ -21,6 +21,8 @@ from examples.tau2.data.dataset import task_rows
 from examples.tau2.data.tasks_file import read_tasks_file
 from examples.tau2.episode import environment
 from examples.tau2.evaluation.store import TrialStore
+from examples.tau2.viewer.report_page import write_report
+from tests.hub import forget, lunches, running_hub
 from tests.own_tasks import EMPTY, entry, mock_db, mock_entry, write
 from tests.scripted import LLMServer, ground_truth, in_turn, say
 from tests.waiting import until
@@ -292,6 +294,32 @@ def test_tasks_files_of_the_same_name_with_the_same_ids(tmp_path, capsys):
         read_tasks_file.cache_clear()
         # another database makes other settings
         assert evaluate.main(of_files(server, tmp_path / "out", one, two)) == 2
+
+
+def test_a_tasks_file_of_the_hub(tmp_path, capsys, monkeypatch):
+    file = "hf://datasets/ann/lunches/tasks.jsonl"
+    with creator() as server, running_hub(tmp_path / "cache", monkeypatch) as hub:
+        commit = hub.commit("ann/lunches", lunches("Dinner", "Lunch"))
+        assert evaluate.main(of_files(server, tmp_path / "out", file)) == 0
+        name = f"hf://datasets/ann/lunches@{commit}/tasks.jsonl"
+        summary = json.loads((tmp_path / "out/summary.json").read_text())
+        assert list(summary["by_task"]) == [f"{name}:1:mock_1", f"{name}:2:mock_1"]
+        settings = json.loads((tmp_path / "out/settings.json").read_text())
+        assert list(settings["tasks_files"]) == [name]
+        # no file names the cache
+        for written in (tmp_path / "out").iterdir():
+            assert str(tmp_path / "cache") not in written.read_text()
+        write_report(tmp_path / "out", None, 4)
+        assert str(tmp_path / "cache") not in (tmp_path / "out/report.html").read_text()
+        hub.commit("ann/lunches", lunches("Tea"))
+        forget()
+        # another commit makes other settings
+        assert evaluate.main(of_files(server, tmp_path / "out", file)) == 2
+        assert evaluate.main(of_files(server, tmp_path / "out", name)) == 0
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            evaluate.main(of_files(server, tmp_path / "out", f"{file}.gz"))
+        assert "--tasks-file: the URL of a file on the hub is" in capsys.readouterr().err
 
 
 def test_a_split_and_a_file_of_another_domain_in_one_evaluation(tmp_path, capsys):

@@ -8,12 +8,15 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from openai.types.chat import ChatCompletion
 
 from examples.tau2 import expert
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.data.turns import Turn, read_turns
 from examples.tau2.episode import environment
+from tests.commands import run
+from tests.hub import lunches, running_hub
 from tests.own_tasks import mock_db, mock_entry, write
 from tests.scripted import in_turn, say
 from tests.stock_runs import run_stock_tau2
@@ -234,3 +237,23 @@ def test_options_that_make_no_sense_are_refused(tmp_path, capsys, argv, expected
     with pytest.raises(SystemExit, match="2"):
         expert.main([str(tmp_path / "turns.jsonl"), *argv])
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.processes
+def test_tasks_of_the_hub_are_named_by_their_commit(tmp_path, monkeypatch):
+    """A process of its own reads HF_ENDPOINT, and fills the cache; another needs no hub."""
+    path = tmp_path / "turns.jsonl"
+    options = [str(path), "--domain", "mock", "--solo-mode"]
+    options += ["--tasks-file", "hf://datasets/ann/lunches/tasks.jsonl"]
+    with running_hub(tmp_path / "hub", monkeypatch) as hub:
+        commit = hub.commit("ann/lunches", lunches("Lunch"))
+        variables = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": 0, "HF_HOME": tmp_path}
+        run("examples/tau2/expert.py", *options, **variables)
+        assert hub.downloads == ["tasks.jsonl", "mock.json"]
+        (turn, *_) = played = rows(path)
+        name = f"mock_hf://datasets/ann/lunches@{commit}/tasks.jsonl:1:mock_1"
+        assert turn["metadata"]["source_dialog_id"] == name
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        path.unlink()
+        assert expert.main(options) == 0
+    assert rows(path) == played

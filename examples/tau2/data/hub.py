@@ -103,21 +103,22 @@ def _download(hub_file: HubFile) -> str:
 
     name, revision, file = hub_file
     hub = constants.ENDPOINT
-    not_cached = f"the hub's cache on this machine has no {file}"
+    not_cached = "and the hub's cache on this machine does not have it"
     try:
         return hf_hub_download(name, file, repo_type="dataset", revision=revision)
     except errors.LocalEntryNotFoundError as error:
-        reason = f"{hub} does not answer"
+        obstacle = f"{hub} does not give {file}"
         if constants.HF_HUB_OFFLINE:
-            reason = "HF_HUB_OFFLINE forbids to download it"
-        raise HubError(f"{reason}, and {not_cached}") from error
+            obstacle = f"HF_HUB_OFFLINE=1 forbids to download {file}"
+        raise HubError(f"{obstacle}, {not_cached}") from error
     except errors.EntryNotFoundError as error:
-        raise HubError(f"the data set has no file {file}") from error
+        raise HubError(f"the data set {name} has no file {file}") from error
     except errors.RevisionNotFoundError as error:
-        raise HubError(f"the data set has no revision {revision}") from error
+        raise HubError(f"the data set {name} has no revision {revision}") from error
     except errors.GatedRepoError as error:
         raise HubError(
-            f"the data set is gated: ask for access at {hub}/datasets/{name}, and set HF_TOKEN"
+            f"the data set {name} is gated: ask for access at {hub}/datasets/{name}, "
+            "and set HF_TOKEN"
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise HubError(
@@ -127,11 +128,8 @@ def _download(hub_file: HubFile) -> str:
         raise HubError(f"{name} is no name of a data set") from error
     except RuntimeError as error:
         # huggingface_hub 1.12 sends requests by a client that it closed after a failed connection
-        raise HubError(f"{hub} cannot be reached, and {not_cached}") from error
+        raise HubError(f"{hub} does not give {file}, {not_cached}") from error
     except httpx.HTTPError as error:
         hint = " (check HF_TOKEN)" if "401" in str(error) else ""
-        raise HubError(f"{hub} does not give {file}{hint}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+        cause = str(error).partition("\n")[0]
+        raise HubError(f"{hub} does not give {file}{hint}: {cause}") from error

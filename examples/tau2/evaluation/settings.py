@@ -16,6 +16,7 @@ from examples.tau2.data.dataset import (
     is_tasks_file,
     task_rows,
 )
+from examples.tau2.data.hub import HubError
 from examples.tau2.data.tasks import find_task_row
 from examples.tau2.data.tasks_file import TaskRow, explain_error, tasks_file_digest
 from examples.tau2.episode import environment
@@ -240,7 +241,10 @@ def _datasets(options: Namespace, econfig: Tau2EnvConfig) -> list[str]:
         splits = ["test"]
     if splits and econfig.solo_mode and econfig.domain not in environment.SOLO_DOMAINS:
         raise ValueError(f"--solo-mode: {econfig.domain} cannot be played solo")
-    files = [absolute_path(path) for path in options.tasks_file]
+    try:
+        files = [absolute_path(path) for path in options.tasks_file]
+    except HubError as error:
+        raise ValueError(f"--tasks-file: {error}") from error
     return [f"tau2/{split}" for split in splits] + files
 
 
