@@ -39,6 +39,7 @@ from examples.tau2.data.recorded import successful_episodes
 from examples.tau2.data.tasks import find_task_row
 from examples.tau2.data.tasks_file import explain_error
 from examples.tau2.data.turns import write_turns
+from examples.tau2.data.wrong_gold import REMEDY, wrong_gold
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 
@@ -67,8 +68,12 @@ def scripts_of_tasks(econfig: Tau2EnvConfig, dataset: str) -> Iterator[DialogScr
         rows = task_rows(econfig.domain, dataset, econfig.solo_mode)
     except (OSError, ValueError) as error:
         raise ValueError(f"{dataset}: {explain_error(error)}") from error
-    for row in rows:
-        yield script_of_expected_actions(econfig, find_task_row(row, econfig.domain))
+    tasks = [find_task_row(row, econfig.domain) for row in rows]
+    wrong = wrong_gold(tasks)
+    if wrong:
+        print(f"wrong gold: {wrong}; {REMEDY}", file=sys.stderr)
+    for row in tasks:
+        yield script_of_expected_actions(econfig, row)
 
 
 def scripts_of_episodes(paths: list[Path]) -> list[DialogScript]:

@@ -48,6 +48,15 @@ def test_a_script_of_expected_actions_has_a_user_unless_it_is_solo():
     assert talk.user[-1]["content"] == USER_STOP
 
 
+def test_an_expected_action_without_a_tool_is_left_out():
+    row = find_task_row({"task_id": "create_task_1"}, "mock")
+    task = row.task.model_copy(deep=True)
+    action = task.evaluation_criteria.actions[0].model_copy(update={"name": "get_item_details"})
+    task.evaluation_criteria.actions.insert(0, action)
+    played = script_of_expected_actions(SOLO, replace(row, task=task))
+    assert called(played.agent) == ["create_task", "done"]
+
+
 def test_the_user_is_asked_for_the_users_actions():
     row = find_task_row({"task_id": "create_task_1"}, "mock")
     task = row.task.model_copy(deep=True)
