@@ -8,6 +8,7 @@ or any `output_dir` of `Tau2AgentWorkflow`.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ if __name__ == "__main__":
     from examples.tau2 import quiet_tau2
 
     quiet_tau2()
+    # without a network, each episode would wait for the hub that has its task
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from examples.tau2.data.files import expanded_path
 from examples.tau2.episode.failures import missing_package

@@ -59,6 +59,11 @@ def test_the_hub_is_asked_once_and_a_pinned_file_is_read_without_it(hub, monkeyp
     assert task_rows("mock", TASKS) == task_rows("mock", rows[0]["tasks_file"]) == rows
     forget()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    # nothing listens at this port
+    use("http://127.0.0.1:9", monkeypatch)
+    assert task_rows("mock", TASKS) == rows
+    forget()
+    use(hub.endpoint, monkeypatch)
     # a process with a network follows the branch, and one with the pinned name does not
     assert commit not in pinned(TASKS)
     assert task_rows("mock", rows[0]["tasks_file"]) == rows
