@@ -1,8 +1,18 @@
 """An evaluation by the rules of tau2-bench's leaderboard."""
 
+import json
+from importlib.util import find_spec
+from io import StringIO
+
+import pytest
+from tau2.data_model.simulation import Results
+
+from examples.tau2 import evaluate
+from examples.tau2.episode import environment
 from examples.tau2.evaluation.leaderboard import Leaderboard, check_rules, leaderboard_options
 from examples.tau2.evaluation.options import options_parser
 from examples.tau2.evaluation.settings import settings_from_options
+from tests.scripted import LLMServer, ground_truth, is_probe, say
 
 CONFIG = "examples/tau2/config_1.7b_airline.yaml"
 
@@ -53,3 +63,54 @@ def test_each_point_that_differs_is_named():
         "trials: 2, on the leaderboard at least 4",
         "the tasks are not all those of base, and no others",
     ]
+
+
+def airline_gold() -> tuple[LLMServer, LLMServer]:
+    """Make an agent that does what airline's tasks expect, and a user that names its task."""
+    tasks = environment.load_tasks("airline")
+
+    def agent(request: dict):
+        if is_probe(request):
+            return say("OK")
+        messages = request["messages"]
+        named = next(message["content"] for message in messages if message["role"] == "user")
+        turns = sum(message["role"] == "assistant" for message in messages)
+        # the first message is tau2's own
+        return ground_truth(tasks[named])[0][turns - 1]
+
+    def user(request: dict):
+        if is_probe(request) or any(each["role"] == "assistant" for each in request["messages"]):
+            return say("###STOP###")
+        prompt = request["messages"][0]["content"]
+        named = next(id for id, task in tasks.items() if str(task.user_scenario) in prompt)
+        return say(named)
+
+    return LLMServer(agent), LLMServer(user)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(find_spec("tau2.runner") is None, reason="needs the tau2 of a checkout")
+def test_tau2s_own_commands_accept_the_folder(tmp_path, monkeypatch, capsys):
+    from tau2.scripts.evaluate_trajectories import evaluate_trajectories
+    from tau2.scripts.leaderboard.prepare_submission import prepare_submission, validate_submission
+
+    agent, user = airline_gold()
+    with agent, user:
+        options = ["--leaderboard", "--domain", "airline", "--model", "m", "--trials", "1"]
+        options += ["--base-url", agent.base_url, "--user-base-url", user.base_url]
+        options += ["--user-model", "gpt-5.2", "--output", str(tmp_path / "airline")]
+        assert evaluate.main(options) == 0
+    assert f"tau2 submit prepare {tmp_path}/airline/results.json" in capsys.readouterr().err
+    # the answers to its questions: the fifth is an address, for the others it has defaults
+    monkeypatch.setattr("sys.stdin", StringIO("\n\n\n\nme@example.org\n" + 20 * "\n"))
+    prepare_submission([str(tmp_path / "airline")], str(tmp_path / "submission"))
+    (folder,) = (tmp_path / "submission").iterdir()
+    submission = json.loads((folder / "submission.json").read_text())
+    assert submission["results"]["airline"]["pass_1"] == 100.0
+    assert submission["methodology"]["user_simulator"] == "gpt-5.2"
+    capsys.readouterr()
+    validate_submission(str(folder))
+    assert "Submission metrics validation successful" in capsys.readouterr().out
+    evaluate_trajectories([str(tmp_path / "airline")], str(tmp_path / "again"), fresh_tasks=True)
+    again = Results.load(tmp_path / "again/updated_results.json")
+    assert {run.reward_info.reward for run in again.simulations} == {1.0}

@@ -75,8 +75,9 @@ def leaderboard_options(options: Namespace) -> Namespace:
         "max_steps": MAX_STEPS,
         "timeout": TIMEOUT,
     }
-    if not (options.user_model or options.user_base_url):
+    if not options.user_base_url:
         values["user_model"] = USER_LLM
+    if served_name(options.user_model or values.get("user_model")) == USER_LLM:
         values["user_llm_args"] = USER_LLM_ARGS
     unset = {
         name: value for name, value in values.items() if getattr(options, name) in (None, [], {})
