@@ -108,6 +108,15 @@ def test_what_is_measured_agrees_with_tau2(tmp_path, capsys):
     assert "user" not in printed["usage"]
 
 
+def test_tickets_that_this_project_completes_are_counted(tmp_path, capsys):
+    refuel = "[mms_issue]break_app_both_permissions|data_usage_exceeded[PERSONA:Hard]"
+    other = "[mobile_data_issue]data_usage_exceeded|user_abroad_roaming_enabled_off[PERSONA:Easy]"
+    with LLMServer(in_turn(say(None, ("done", {})))) as server:
+        words = arguments(server, tmp_path, "--domain", "telecom", "--tasks", refuel, other)
+        assert evaluate.main(words) == 0
+    assert "tickets of solo mode that this project completes: 1 " in capsys.readouterr().err
+
+
 def test_two_evaluations_are_compared(tmp_path, capsys):
     a, b = tmp_path / "a", tmp_path / "b"
     with model() as server:

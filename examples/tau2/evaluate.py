@@ -26,6 +26,7 @@ if __name__ == "__main__":
 
 from examples.tau2.data.wrong_gold import REMEDY, wrong_gold
 from examples.tau2.episode.atomic import atomic_file
+from examples.tau2.episode.solo_tickets import count_completed
 from examples.tau2.episode.tau2_data import tau2_source
 from examples.tau2.episode.variables import require_variables
 from examples.tau2.evaluation.compare import compare, comparison_lines
@@ -85,9 +86,12 @@ def run(
     tasks = f"{len(settings.rows)} tasks of {' and '.join(settings.domains)}"
     _tell(f"{tasks} x {settings.num_trials} trials; results in {folder}")
     _tell(tau2_source(settings.domains))
-    wrong = wrong_gold(map(settings.task_row, settings.rows))
+    rows = [settings.task_row(task_id) for task_id in settings.rows]
+    wrong = wrong_gold(rows)
     if wrong:
         _tell(f"wrong gold: {wrong}; {REMEDY}, or leave the tasks out by --exclude")
+    if settings.econfig.solo_mode and (completed := count_completed(row.task for row in rows)):
+        _tell(f"tickets of solo mode that this project completes: {completed} (docs/evaluation.md)")
     if board:
         _tell("\n".join(board.lines()))
     interrupted = False

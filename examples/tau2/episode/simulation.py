@@ -19,6 +19,7 @@ from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.llm import CallLLM
 from examples.tau2.episode.participants import AgentFailure, ConversationAgent, SoloAgent, User
+from examples.tau2.episode.solo_tickets import with_completed_ticket
 
 
 class AsyncOrchestrator(Orchestrator):
@@ -135,7 +136,10 @@ def _make_agent(
 ) -> ConversationAgent | SoloAgent:
     domain, solo_mode, thinking_tool = config.domain, config.solo_mode, config.add_thinking_tool
     tools = list(environment.agent_tools(domain, solo_mode, thinking_tool))
-    agent = SoloAgent(tools, policy, task) if solo_mode else ConversationAgent(tools, policy)
+    if solo_mode:
+        agent = SoloAgent(tools, policy, with_completed_ticket(task))
+    else:
+        agent = ConversationAgent(tools, policy)
     schemas = environment.agent_schemas(domain, solo_mode, thinking_tool)
     agent.connect(call, schemas, agent.system_prompt)
     return agent

@@ -10,6 +10,7 @@ from tau2.data_model.tasks import Task
 from examples.tau2.data.tasks import dataset_row, find_task_row
 from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode.participants import AgentTurn
+from examples.tau2.episode.solo_tickets import completed_ticket
 from examples.tau2.episode.tau2_data import tau2_source
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.viewer.comparison import (
@@ -242,7 +243,7 @@ def _difference(difference: DatabaseDifference) -> ShownDifference:
 
 
 def _task_text(task: Task, solo_mode: bool) -> str:
-    return task.ticket if solo_mode and task.ticket else str(task.user_scenario)
+    return (solo_mode and completed_ticket(task)) or str(task.user_scenario)
 
 
 def _json_text(value: object, indent: int | None = 2) -> str:
