@@ -54,9 +54,11 @@ def main(argv: list[str]) -> int:
         return compare_results(*options.compare)
     try:
         require_variables()
-        chosen = leaderboard_options(options) if options.leaderboard else options
-        settings = settings_from_options(chosen)
-        board = check_rules(settings, options.config) if options.leaderboard else None
+        training_yaml = options.config
+        if options.leaderboard:
+            options = leaderboard_options(options)
+        settings = settings_from_options(options)
+        board = check_rules(settings, training_yaml) if options.leaderboard else None
     except (ValueError, OSError) as error:
         parser.error(str(error))
     folder = options.output or Path("evaluations") / settings.folder_name()
@@ -106,8 +108,7 @@ def run(
     keys = [TrialKey(task_id, n) for task_id in settings.rows for n in range(settings.num_trials)]
     trials = [store.trials[key] for key in keys if key in store.trials]
     missing = {key: failures.get(key, "not played") for key in keys if key not in store.trials}
-    as_failures = options.missing_as_failures or options.leaderboard
-    summary = summarize(settings, trials, missing, as_failures)
+    summary = summarize(settings, trials, missing, options.missing_as_failures)
     measured = summary.to_json()
     if board:
         measured["leaderboard"] = board.to_json()
@@ -117,7 +118,8 @@ def run(
     _tell("\n".join(summary_lines(summary)))
     _tell(f"\nlook at the episodes: python3 examples/tau2/report.py {shlex.quote(str(folder))}")
     if board and not missing:
-        _tell(f"submit the results: tau2 submit prepare {shlex.quote(str(folder))} --output FOLDER")
+        results = shlex.quote(str(folder / "results.json"))
+        _tell(f"submit them: tau2 submit prepare {results} --output FOLDER")
     del measured["by_task"]
     print(json.dumps(measured))
     if interrupted:

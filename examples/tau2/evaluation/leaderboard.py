@@ -62,7 +62,7 @@ class Leaderboard:
 def leaderboard_options(options: Namespace) -> Namespace:
     """Set the options that were not given to the leaderboard's values.
 
-    Of a training YAML, only the domain is taken.
+    Of a training YAML, only the domain is taken. Missing trials count as failures.
 
     Raises:
         ValueError: the YAML cannot be read.
@@ -82,7 +82,7 @@ def leaderboard_options(options: Namespace) -> Namespace:
     unset = {
         name: value for name, value in values.items() if getattr(options, name) in (None, [], {})
     }
-    return Namespace(**{**vars(options), **unset, "config": None})
+    return Namespace(**{**vars(options), **unset, "config": None, "missing_as_failures": True})
 
 
 def check_rules(settings: EvaluationSettings, config: Path | None) -> Leaderboard:
