@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from examples.tau2.episode.failures import describe_error
@@ -117,10 +119,10 @@ def _installed() -> tuple[str, str]:
 
 
 def _digest(paths: Iterable[Path]) -> str:
-    """Hash files by name and content; of a folder, the files that are in it."""
+    """Hash files by name and content; of a folder, all files below it."""
     digest = hashlib.sha256()
     for path in paths:
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        for file in sorted(path.rglob("*.*")) if path.is_dir() else [path]:
             digest.update(file.name.encode())
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
@@ -139,13 +141,21 @@ def _root_in_use() -> Path:
 
 
 def _in_use(domain: str) -> list[Path]:
-    """List the files that tau2 reads in this process, by the constants of its modules.
+    """List the files and folders that tau2 reads in this process, by its modules' constants.
 
     Files for talks by voice are left out: not each tau2 has them, and no episode needs them.
     """
-    modules = (f"tau2.domains.{domain}.utils", "tau2.user.user_simulator")
+    modules = [f"tau2.domains.{domain}.utils", "tau2.user.user_simulator"]
+    # only banking_knowledge has one, which reads more folders
+    retrieval = f"tau2.domains.{domain}.retrieval"
+    if find_spec(retrieval):
+        modules.append(retrieval)
     constants = [constant for name in modules for constant in vars(import_module(name)).items()]
-    paths = {path for name, path in constants if "_PATH" in name and isinstance(path, Path)}
+    paths = {
+        path
+        for name, path in constants
+        if isinstance(path, Path) and re.search("_PATH|(DOCUMENTS|PROMPTS)_DIR", name)
+    }
     return sorted(path for path in paths if "voice" not in path.name)
 
 
