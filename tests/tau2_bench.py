@@ -21,15 +21,21 @@ has_old_tasks = pytest.mark.skipif(
 )
 
 
-def data_of_1_0_1(folder: Path) -> Path:
-    """Make the data folder in another folder; skip the test where its files are not there."""
+def files_of_1_0_1() -> Path:
+    """Return the folder of the files that differ; skip the test where it is not there."""
     if not FILES.is_dir():
         pytest.skip(f"{FILES} is not there; TAU2_BENCH_FILES can name another folder")
+    return FILES
+
+
+def data_of_1_0_1(folder: Path) -> Path:
+    """Make the data folder in another folder; skip the test where its files are not there."""
+    files = files_of_1_0_1()
     data = folder / "tau2-bench/data"
     shutil.copytree(tau2.utils.DATA_DIR / "tau2", data / "tau2", copy_function=os.symlink)
-    for path in FILES.glob("*/*"):
+    for path in files.glob("*/*"):
         parent = "tau2" if path.parent.name == "user_simulator" else "tau2/domains"
-        place = data / parent / path.relative_to(FILES)
+        place = data / parent / path.relative_to(files)
         place.unlink(missing_ok=True)
         place.symlink_to(path)
     return data
