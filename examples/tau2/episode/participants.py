@@ -13,9 +13,9 @@ from typing import Any
 
 import openai
 from openai.types.chat import ChatCompletion
-from tau2.agent.base import LocalAgent
 from tau2.agent.llm_agent import LLMAgent, LLMSoloAgent
 from tau2.data_model.message import AssistantMessage, Message, UserMessage
+from tau2.environment.tool import Tool
 from tau2.user.user_simulator import UserSimulator, get_global_user_sim_guidelines
 
 from examples.tau2.episode.completions import (
@@ -89,9 +89,11 @@ class AgentFailure(Exception):
         self.message = message
 
 
-class AsyncAgent(LocalAgent[Any]):
+class AsyncAgent:
     """A mixin for tau2's agents: `think` awaits the next message, and records the turn."""
 
+    # an attribute of tau2's agents
+    tools: list[Tool]
     # the `tool_choice` of tau2's requests for this agent
     tool_choice: str
 
@@ -262,7 +264,7 @@ class User(UserSimulator):
         for message in message_history or []:
             self.history += to_openai(message, speaker="user")
 
-    def _generate_next_message(self, message: Any, state: Any) -> tuple[UserMessage, Any]:
+    def generate_next_message(self, message: Any, state: Any) -> tuple[UserMessage, Any]:
         if self.next_message is None:
             raise RuntimeError("the user has no message: `think` must come first")
         return self.next_message, state
@@ -304,8 +306,8 @@ class User(UserSimulator):
                 user_outage.failed(error)
                 seconds = _backoff(attempt, error)
             if unusable:
-                # at temperature 0 the same answer would come again
-                sampling = {"temperature": 1.0}
+                # at temperature 0, or with the same seed, the same answer would come again
+                sampling = {"temperature": 1.0, "seed": None}
             if unusable == MAX_UNUSABLE_ANSWERS:
                 history = _with_nudge(self.history)
             try:

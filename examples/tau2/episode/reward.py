@@ -32,7 +32,9 @@ def evaluate_episode(
         task=task,
         evaluation_type=EvaluationType.ALL,
         solo_mode=solo_mode,
-        domain=environment.register_environment(domain, thinking_tool, db_path),
+        domain=environment.register_environment(
+            domain, thinking_tool, db_path, environment.logged_reads(task)
+        ),
     )
 
 

@@ -49,7 +49,9 @@ class AsyncOrchestrator(Orchestrator):
         db_path: str | None = None,
     ):
         domain, solo_mode, thinking_tool = config.domain, config.solo_mode, config.add_thinking_tool
-        domain_environment = environment.make_environment(domain, solo_mode, thinking_tool, db_path)
+        domain_environment = environment.make_environment(
+            domain, solo_mode, thinking_tool, db_path, environment.logged_reads(task)
+        )
         super().__init__(
             domain=domain,
             agent=_make_agent(config, task, agent_llm, domain_environment.get_policy()),
@@ -136,10 +138,11 @@ def _make_agent(
 ) -> ConversationAgent | SoloAgent:
     domain, solo_mode, thinking_tool = config.domain, config.solo_mode, config.add_thinking_tool
     tools = list(environment.agent_tools(domain, solo_mode, thinking_tool))
+    # tau2 asks for the name of an LLM, and never calls it
     if solo_mode:
-        agent = SoloAgent(tools, policy, with_completed_ticket(task))
+        agent = SoloAgent(tools, policy, with_completed_ticket(task), llm="")
     else:
-        agent = ConversationAgent(tools, policy)
+        agent = ConversationAgent(tools, policy, llm="")
     schemas = environment.agent_schemas(domain, solo_mode, thinking_tool)
     agent.connect(call, schemas, agent.system_prompt)
     return agent
@@ -148,7 +151,10 @@ def _make_agent(
 def _make_user(domain: str, task: Task, call: CallLLM | None) -> User:
     if call is None:
         raise ValueError("an episode that is not in solo mode needs a user LLM")
-    tools = environment.user_tools(domain)
-    user = User(None if tools is None else list(tools), str(task.user_scenario))
-    user.connect(call, environment.user_schemas(domain))
+    offered = environment.offered_to_user(task)
+    tools = environment.user_tools(domain, offered)
+    user = User(
+        tools=None if tools is None else list(tools), instructions=str(task.user_scenario), llm=""
+    )
+    user.connect(call, environment.user_schemas(domain, offered))
     return user

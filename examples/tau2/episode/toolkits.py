@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from typing import Any, ClassVar
 
@@ -17,7 +18,8 @@ class PrivateToolkit(ToolKitBase):
     """A mixin for a domain's toolkit class: `db` is a private view of a frozen database.
 
     Args:
-        stock: the toolkit that the domain makes. Its attributes are taken over, except its `db`.
+        stock: the toolkit that the domain makes. Its attributes are taken over, except its `db`;
+            dicts, lists and sets are copied, because a tool may write to them.
         frozen: the database of which `db` becomes a view.
     """
 
@@ -28,7 +30,9 @@ class PrivateToolkit(ToolKitBase):
     _names: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(self, stock: ToolKitBase, frozen: FrozenDB):
-        vars(self).update(vars(stock))
+        for name, value in vars(stock).items():
+            is_state = isinstance(value, dict | list | set)
+            setattr(self, name, deepcopy(value) if is_state else value)
         self.frozen = frozen
         self.db = frozen.view()
 
@@ -51,7 +55,13 @@ class PrivateToolkit(ToolKitBase):
         return Environment.to_json_str(plain(super().use_tool(tool_name, **arguments)))
 
     def get_db_hash(self) -> str:
-        """Hash what differs from the frozen database; like tau2's, equal for equal databases."""
+        """Hash what differs from the frozen database; like tau2's, equal for equal databases.
+
+        tau2 1.0.1 gives the user's tools the agent's database, of another class, where a task
+        changes that database.
+        """
+        if type(self.db) is not self.frozen.model:
+            return super().get_db_hash()
         return get_dict_hash(self.frozen.changes(self.db))
 
     def update_db(self, update_data: dict | None = None) -> None:
