@@ -187,3 +187,12 @@ def test_the_calls_of_a_trial_have_the_seed_that_tau2_draws_for_it(tmp_path):
         given = ["--llm-args", '{"seed": null}', "--user-llm-args", '{"seed": 5}']
         play(tmp_path / "given", agent_and_user, *options, *given, trials=2)
         assert set(seeds) == {(False, 5), (True, None)}
+
+
+def test_an_unusable_answer_of_the_user_is_not_asked_for_again_with_its_seed(tmp_path):
+    answers = iter([say("OK"), say(""), say("###STOP###")])
+    with LLMServer(lambda request: next(answers)) as user:
+        options = ["--no-solo-mode", "--user-base-url", user.base_url, "--seed", "300"]
+        play(tmp_path, model(set()), *options, trials=1)
+    _, first, second = user.requests
+    assert (first["seed"], second.get("seed"), second["temperature"]) == (626729, None, 1.0)
