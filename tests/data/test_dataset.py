@@ -137,7 +137,7 @@ def test_an_id_that_is_left_out_must_exist(path, tmp_path):
     [
         ({"min_action": 1}, "min_action\n.*Extra inputs"),
         ({"domains": "airline"}, "domains\n.*valid tuple"),
-        ({"domains": ["bank"]}, "Input should be 'airline', 'retail', 'telecom' or 'mock'"),
+        ({"domains": ["bank"]}, "Input should be 'airline', 'retail', 'telecom'"),
         ({"min_actions": -1}, "greater than or equal to 0"),
         ({"max_actions": "many"}, "valid integer"),
     ],

@@ -37,7 +37,7 @@ def test_rows_of_several_domains_with_their_databases(tmp_path):
 @pytest.mark.parametrize("domain", environment.DOMAINS)
 def test_tau2s_own_tasks_json(domain):
     path = Path(tau2.utils.DATA_DIR) / f"tau2/domains/{domain}/tasks.json"
-    rows, unreadable = read_tasks_file(str(path), "mock")
+    rows, unreadable = read_tasks_file(str(path), domain)
     assert unreadable == {} and {row.domain for row in rows.values()} == {domain}
     assert {row.db_path for row in rows.values()} == {None}
     for number, (row, task) in enumerate(
