@@ -88,7 +88,6 @@ def airline_gold() -> tuple[LLMServer, LLMServer]:
     return LLMServer(agent), LLMServer(user)
 
 
-@pytest.mark.exhaustive
 @pytest.mark.skipif(find_spec("tau2.runner") is None, reason="needs the tau2 of a checkout")
 def test_tau2s_own_commands_accept_the_folder(tmp_path, monkeypatch, capsys):
     from tau2.scripts.evaluate_trajectories import evaluate_trajectories
@@ -111,6 +110,10 @@ def test_tau2s_own_commands_accept_the_folder(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     validate_submission(str(folder))
     assert "Submission metrics validation successful" in capsys.readouterr().out
-    evaluate_trajectories([str(tmp_path / "airline")], str(tmp_path / "again"), fresh_tasks=True)
-    again = Results.load(tmp_path / "again/updated_results.json")
-    assert {run.reward_info.reward for run in again.simulations} == {1.0}
+    # tau2 takes a second for each
+    results = Results.load(tmp_path / "airline/results.json")
+    results.simulations = results.simulations[:5]
+    results.save(tmp_path / "five.json")
+    evaluate_trajectories([str(tmp_path / "five.json")], str(tmp_path / "again"), fresh_tasks=True)
+    again = Results.load(tmp_path / "again/updated_five.json")
+    assert [run.reward_info.reward for run in again.simulations] == [1.0] * 5

@@ -45,8 +45,12 @@ def write_results(
     )
     played = {trial.key.task_id for trial in trials} | {each["task_id"] for each in failed}
     tasks = [settings.task_row(task_id).task for task_id in settings.rows if task_id in played]
-    # tau2 reads over what is in `tau2`
-    info = {**_info(settings).model_dump(), "tau2": asdict(tau2_source(settings.domains))}
+    info = {
+        **_info(settings).model_dump(),
+        # fields that not every tau2 knows
+        "retrieval_config": environment.RETRIEVAL_VARIANTS.get(settings.econfig.domain),
+        "tau2": asdict(tau2_source(settings.domains)),
+    }
     head = to_json({"timestamp": get_now(), "info": info, "tasks": tasks})
     with atomic_file(path, "wb") as file:
         file.write(head.removesuffix(b"}") + b',"simulations":[')
