@@ -80,11 +80,12 @@ def test_the_steps_ran_and_were_reported(run, statistics):
     for step in range(1, STEPS + 1):
         assert f"step {step}/{STEPS} | reward " in run[1]
     # the last lines name what there is
-    last = run[1].splitlines()[-4:]
-    for line, place in zip(
-        last, ("generated", "statistics.jsonl", "checkpoint", "report"), strict=True
-    ):
-        assert Path(line.split()[-1]).exists() and place in line
+    last = run[1].splitlines()[-5:]
+    places = ("generated", "statistics.jsonl", "checkpoint", "best", "report")
+    for line, place in zip(last, places, strict=True):
+        assert Path(line.split()[1]).exists() and place in line
+    reward = statistics[-1]["eval-rollout/episode/reward"]
+    assert last[3].endswith(f" (step {STEPS}, eval reward {reward:.3f})")
 
 
 def test_the_tau2_that_was_played_is_stored(folder, trajectories):
@@ -107,7 +108,8 @@ def test_rollout_and_recomputed_logprobs_agree_on_policy(statistics):
 def test_weights_changed_at_every_step_and_were_served(run, model, trajectories):
     """Each checkpoint differs from the one before; the next step's episodes are played with it."""
     saved = sorted(
-        run[0].glob("checkpoints/**/model*.safetensors"), key=lambda path: path.stat().st_mtime
+        run[0].glob("checkpoints/**/default/*/model*.safetensors"),
+        key=lambda path: path.stat().st_mtime,
     )
     weights = [load_file(path) for path in (model / "model.safetensors", *saved)]
     assert len(weights) == STEPS + 1

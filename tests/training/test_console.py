@@ -8,14 +8,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from areal.api import FinetuneSpec
+from areal.api.cli_args import SaverConfig
 from areal.utils.saver import Saver
 
 from examples.tau2.episode.trajectory import write_trajectory
+from examples.tau2.training.best import best_folder
 from examples.tau2.training.console import print_results, redirect_output, report_steps
 from examples.tau2.training.progress import StepLog
 from examples.tau2.utils import Tau2SFTConfig
 from examples.tau2.viewer import report_page
 from tests.viewer.runs import TASKS, solved
+
+REWARD = "eval-rollout/episode/reward"
 
 
 @pytest.fixture
@@ -55,7 +60,11 @@ def test_a_failure_shows_the_end_of_the_log(capfd, output_is_restored, tmp_path)
     assert [line for line in lines[31:] if line] == end
 
 
-def trainer(first_step: int, total_steps: int | None) -> SimpleNamespace:
+def saver_config(folder: Path) -> SaverConfig:
+    return SaverConfig(experiment_name="e", trial_name="t", fileroot=str(folder))
+
+
+def trainer(folder: Path, first_step: int, total_steps: int | None) -> SimpleNamespace:
     """A trainer with 3 batches an epoch, 2 epochs, and a warning from before."""
     return SimpleNamespace(
         config=SimpleNamespace(total_train_epochs=2, total_train_steps=total_steps),
@@ -63,19 +72,23 @@ def trainer(first_step: int, total_steps: int | None) -> SimpleNamespace:
         first_step=first_step,
         train_dataloader=range(3),
         stats_logger=None,
+        saver=Saver(saver_config(folder), FinetuneSpec(2, 6, 2)),
+        actor=None,
+        tokenizer=None,
+        processor=None,
     )
 
 
 @pytest.mark.parametrize("total_steps, expected", [(None, 6), (4, 4), (9, 6)])
 def test_the_number_of_steps_is_told(tmp_path, total_steps, expected):
-    terminal, new = io.StringIO(), trainer(0, total_steps)
+    terminal, new = io.StringIO(), trainer(tmp_path, 0, total_steps)
     report_steps(new, tmp_path, terminal)
     assert terminal.getvalue() == f"a checkpoint is lost\ntraining {expected} steps ...\n"
     assert isinstance(new.stats_logger, StepLog)
 
 
 def test_a_resumed_run_tells_where_it_goes_on(tmp_path):
-    terminal, resumed = io.StringIO(), trainer(5, None)
+    terminal, resumed = io.StringIO(), trainer(tmp_path, 5, None)
     report_steps(resumed, tmp_path, terminal)
     resumed.recover_handler.warn("later")
     lines = terminal.getvalue().splitlines()
@@ -88,8 +101,7 @@ def test_a_resumed_run_tells_where_it_goes_on(tmp_path):
 
 
 def test_results_that_are_there_are_told(tmp_path, monkeypatch):
-    config = Tau2SFTConfig(experiment_name="e", trial_name="t")
-    config.cluster.fileroot = str(tmp_path)
+    config = Tau2SFTConfig(saver=saver_config(tmp_path))
     checkpoints = []
     saved = Saver.get_model_save_root("e", "t", str(tmp_path))
     for time, name in enumerate(("epoch10", "epoch9")):
@@ -106,6 +118,13 @@ def test_results_that_are_there_are_told(tmp_path, monkeypatch):
         f"checkpoint    {checkpoints[-1]}",
     ]
     assert report.startswith("There is no report: nothing has been recorded in ")
+    kept = best_folder(config.saver)
+    kept.mkdir()
+    (kept / "best.json").write_text(
+        f'{{"step": 6, "statistic": "{REWARD}", "score": 0.5, "checkpoint": "epoch0"}}'
+    )
+    best = printed_results(config, run_folder)[-2]
+    assert best == f"best          {kept}/epoch0 (step 6, eval reward 0.500)"
     write_trajectory(solved(TASKS[0]), run_folder / "generated")
     assert printed_results(config, run_folder)[-1] == f"report        {run_folder}/report.html"
     monkeypatch.chdir(tmp_path)
@@ -119,8 +138,7 @@ def printed_results(config: Tau2SFTConfig, folder: Path) -> list[str]:
 
 
 def test_a_run_is_done_without_the_package_of_the_report(tmp_path, monkeypatch):
-    config = Tau2SFTConfig(experiment_name="e", trial_name="t")
-    config.cluster.fileroot = str(tmp_path)
+    config = Tau2SFTConfig(saver=saver_config(tmp_path))
     for module in ("report_page", "charts"):
         monkeypatch.delitem(sys.modules, f"examples.tau2.viewer.{module}", raising=False)
     # as if it were not installed
@@ -137,17 +155,15 @@ def test_a_run_is_done_whatever_becomes_of_its_report(tmp_path, monkeypatch, err
         raise error
 
     monkeypatch.setattr(report_page, "write_report", fail)
-    config = Tau2SFTConfig(experiment_name="e", trial_name="t")
-    config.cluster.fileroot = str(tmp_path)
+    config = Tau2SFTConfig(saver=saver_config(tmp_path))
     last = printed_results(config, tmp_path)[-1]
     assert last.startswith("There is no report: ") and " report: ." not in last
 
 
 def test_a_terminal_that_cannot_be_written_ends_no_run(tmp_path):
-    config = Tau2SFTConfig(experiment_name="e", trial_name="t")
-    config.cluster.fileroot = str(tmp_path)
+    config = Tau2SFTConfig(saver=saver_config(tmp_path))
     full_disk = io.TextIOWrapper(FullDisk(), write_through=True)
-    report_steps(trainer(5, None), tmp_path, full_disk)
+    report_steps(trainer(tmp_path, 5, None), tmp_path, full_disk)
     print_results(config, tmp_path, full_disk)
 
 

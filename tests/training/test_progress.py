@@ -30,9 +30,14 @@ class BrokenLogger(Logger):
         raise ConnectionError("wandb is gone")
 
 
+def step_log(logger, path: Path, total_steps: int, terminal, after_step=lambda *_: None) -> StepLog:
+    return StepLog(logger, path, total_steps, terminal, after_step)
+
+
 def test_a_line_and_a_record_per_step(tmp_path):
     terminal, logger, path = io.StringIO(), Logger(), tmp_path / "statistics.jsonl"
-    log = StepLog(logger, path, 2, terminal)
+    done = []
+    log = step_log(logger, path, 2, terminal, lambda *arguments: done.append(arguments))
     for step in range(2):
         log.commit(
             0, step, step, {"rollout/episode/reward": 0.5 + step / 4, "rollout/episode/solved": 0.5}
@@ -44,13 +49,17 @@ def test_a_line_and_a_record_per_step(tmp_path):
         ["step 1/2", "reward 0.500"],
         ["step 2/2", "reward 0.750"],
     ]
-    assert len(logger.committed) == 2 and log.state_dict() == {"last_commit_step": 7}
+    assert (
+        len(logger.committed) == 2
+        and done == logger.committed
+        and log.state_dict() == {"last_commit_step": 7}
+    )
 
 
 def test_a_step_that_is_repeated_after_a_restart_replaces_its_record(tmp_path):
     path = tmp_path / "statistics.jsonl"
     for steps in (range(4), range(2, 4)):
-        log = StepLog(Logger(), path, 4, io.StringIO())
+        log = step_log(Logger(), path, 4, io.StringIO())
         for step in steps:
             log.commit(0, step, step, {"x": 1.0})
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3, 4]
@@ -59,19 +68,19 @@ def test_a_step_that_is_repeated_after_a_restart_replaces_its_record(tmp_path):
 def test_part_of_a_record_is_dropped(tmp_path):
     path = tmp_path / "statistics.jsonl"
     path.write_text('{"step": 1}\n{"st\n{"step": 3}\n{"step": 4, "x')
-    StepLog(Logger(), path, 4, io.StringIO()).commit(0, 3, 3, {})
+    step_log(Logger(), path, 4, io.StringIO()).commit(0, 3, 3, {})
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 3, 4]
 
 
 def test_a_disk_that_cannot_be_written_does_not_stop_the_run():
     terminal, logger = io.StringIO(), Logger()
-    StepLog(logger, Path("/proc/nowhere/statistics.jsonl"), 1, terminal).commit(0, 0, 0, {})
+    step_log(logger, Path("/proc/nowhere/statistics.jsonl"), 1, terminal).commit(0, 0, 0, {})
     assert "statistics of step 1 are lost" in terminal.getvalue() and logger.committed
 
 
 def test_a_tracker_that_fails_does_not_stop_the_run(tmp_path):
     terminal, path = io.StringIO(), tmp_path / "statistics.jsonl"
-    log = StepLog(BrokenLogger(), path, 1, terminal)
+    log = step_log(BrokenLogger(), path, 1, terminal)
     log.commit(0, 0, 0, {})
     log.close()
     assert json.loads(path.read_text())["step"] == 1
@@ -95,7 +104,7 @@ def test_a_parser_that_does_not_fit_is_suspected():
 
 def test_a_suspicion_is_shown_once_after_some_steps_in_a_row(tmp_path):
     terminal = io.StringIO()
-    log = StepLog(Logger(), tmp_path / "statistics.jsonl", 99, terminal)
+    log = step_log(Logger(), tmp_path / "statistics.jsonl", 99, terminal)
 
     def warnings_after(*steps: dict[str, float]) -> int:
         for data in steps:

@@ -7,9 +7,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from areal.api.cli_args import SaverConfig
 from areal.utils.saver import Saver
 
 from examples.tau2.episode.failures import missing_package
+from examples.tau2.training.best import BestCheckpoint, best_folder, read_best
 from examples.tau2.training.progress import StepLog, show
 from examples.tau2.training.trainer import Tau2PPOTrainer, Tau2SFTTrainer
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
@@ -48,7 +50,10 @@ def redirect_output(log: Path | None) -> Iterator[TextIO]:
 
 
 def report_steps(trainer: Tau2PPOTrainer | Tau2SFTTrainer, folder: Path, terminal: TextIO) -> None:
-    """Let the trainer report each step, on the terminal and in the folder's `statistics.jsonl`."""
+    """Let the trainer report each step, on the terminal and in the folder's `statistics.jsonl`.
+
+    After each evaluation that is the best so far, a checkpoint is kept.
+    """
     config, checkpoints = trainer.config, trainer.recover_handler
     checkpoints.warn = lambda text: show(text, terminal)
     for text in checkpoints.warnings:
@@ -59,25 +64,35 @@ def report_steps(trainer: Tau2PPOTrainer | Tau2SFTTrainer, folder: Path, termina
     if config.total_train_steps:
         steps = min(steps, config.total_train_steps)
     statistics = folder / "statistics.jsonl"
-    trainer.stats_logger = StepLog(trainer.stats_logger, statistics, steps, terminal)
+    best = BestCheckpoint(
+        trainer.saver,
+        {"engine": trainer.actor, "tokenizer": trainer.tokenizer, "processor": trainer.processor},
+        trainer.first_step,
+        checkpoints.warn,
+    )
+    trainer.stats_logger = StepLog(trainer.stats_logger, statistics, steps, terminal, best.keep)
     show(f"training {steps} steps ...", terminal)
 
 
 def print_results(config: Tau2PPOConfig | Tau2SFTConfig, folder: Path, terminal: TextIO) -> None:
     """Print where the results of a run are, and write its report.
 
-    The checkpoint that it prints is the last one. Another run can start from it: `actor.path` takes
-    its folder. The run has succeeded, so no failure of the report is raised.
+    The checkpoints that it prints are the last one and the one whose evaluation was best. Another
+    run can start from them: `actor.path` takes such a folder. The run has succeeded, so no failure
+    of the report is raised.
     """
     results = {
         "trajectories": folder / "generated",
         "statistics": folder / "statistics.jsonl",
-        "checkpoint": _last_checkpoint(config),
+        "checkpoint": _last_checkpoint(config.saver),
     }
     show("", terminal)
     for title, path in results.items():
         if path and path.exists():
             show(f"{title:12}  {path}", terminal)
+    kept = best_folder(config.saver)
+    if best := read_best(kept):
+        show(f"{'best':12}  {kept / best.checkpoint} ({best})", terminal)
     try:
         from examples.tau2.viewer.report_page import write_report
 
@@ -96,12 +111,10 @@ def _cause(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _last_checkpoint(config: Tau2PPOConfig | Tau2SFTConfig) -> Path | None:
+def _last_checkpoint(config: SaverConfig) -> Path | None:
     """Return the folder of the checkpoint that was saved last; None if there is none."""
     saved = Path(
-        Saver.get_model_save_root(
-            config.experiment_name, config.trial_name, config.cluster.fileroot
-        )
+        Saver.get_model_save_root(config.experiment_name, config.trial_name, config.fileroot)
     )
     checkpoints = sorted(saved.glob("epoch*"), key=lambda path: path.stat().st_mtime)
     return checkpoints[-1] if checkpoints else None

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -33,13 +33,23 @@ class StepLog:
     The record has every statistic of the step, and is one line of `<run folder>/statistics.jsonl`.
     A step that a resumed run repeats replaces the record it had. Nothing here ends a run: what
     cannot be written or logged is lost, and the terminal says so.
+
+    `after_step` is called with the arguments of `commit` when a step is recorded and shown.
     """
 
-    def __init__(self, stats_logger: StatsLogger, path: Path, total_steps: int, terminal: TextIO):
+    def __init__(
+        self,
+        stats_logger: StatsLogger,
+        path: Path,
+        total_steps: int,
+        terminal: TextIO,
+        after_step: Callable[[int, int, int, dict[str, float]], None],
+    ):
         self._stats_logger = stats_logger
         self._path = path
         self._total_steps = total_steps
         self._terminal = terminal
+        self._after_step = after_step
         self._last_commit = time.monotonic()
         self._suspicious_steps = 0
 
@@ -67,6 +77,7 @@ class StepLog:
             show(f"Warning: for {SUSPICIOUS_STEPS} steps {suspicion}", self._terminal)
         with self._trackers_may_fail():
             self._stats_logger.commit(epoch, step, global_step, data)
+        self._after_step(epoch, step, global_step, data)
 
     def close(self) -> None:
         """Have AReaL's logger end its trackers."""
