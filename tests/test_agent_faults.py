@@ -79,12 +79,12 @@ def test_an_assertion_that_raises_is_not_met():
     assert rewards(episode([CREATE, DONE], task=task)) == [1.0, 1.0]
 
 
-def test_an_evaluation_that_raises_rejects_the_episode(monkeypatch):
+def test_an_episode_that_nobody_can_judge_is_not_played(monkeypatch):
     task = agent_module.environment.find_task("mock", "create_task_1").model_copy(deep=True)
     task.evaluation_criteria.reward_basis = ["NL_ASSERTION"]
     monkeypatch.setattr(agent_module.environment, "find_task", lambda domain, task_id: task)
-    with pytest.raises(EpisodeRejected, match="NL assertions"):
-        episode([CREATE, DONE])
+    with pytest.raises(EpisodeRejected, match="create_task_1.*name one by econfig.judge_llm"):
+        episode([])
 
 
 @pytest.mark.parametrize("reject", [False, True])

@@ -18,6 +18,8 @@ from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import httpx
+from tau2.data_model.simulation import SimulationRun
+from tau2.data_model.tasks import Task
 
 from examples.tau2 import quiet_tau2
 from examples.tau2.data.dataset import TaskFilter, task_rows
@@ -26,6 +28,13 @@ from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.failures import describe_error
+from examples.tau2.episode.judge import (
+    NO_JUDGE,
+    Verdicts,
+    assertions_to_judge,
+    make_judge,
+    needs_judge,
+)
 from examples.tau2.episode.llm import (
     CallLLM,
     served_llm,
@@ -147,6 +156,7 @@ class Tau2AgentWorkflow:
             self.user_llm = user_llm(
                 self.econfig.user_llm, self.econfig.user_llm_base_url, self.econfig.user_llm_args
             )
+        self.judge = make_judge(self.econfig)
         filters = tuple((path, TaskFilter(**fields)) for path, fields in datasets)
         _prepare(
             self.econfig.domain, self.econfig.solo_mode, self.econfig.add_thinking_tool, filters
@@ -197,6 +207,8 @@ class Tau2AgentWorkflow:
     async def play_with(self, llm: CallLLM, data: dict[str, Any]) -> Tau2RunInfo:
         """Play the episode with the agent's completions from `llm`."""
         row = find_task_row(data, self.econfig.domain)
+        if needs_judge(row.task) and self.judge is None:
+            raise EpisodeRejected(NO_JUDGE)
         config = replace(self.econfig, domain=row.domain)
         episode = AsyncOrchestrator(config, row.task, llm, self.user_llm, row.db_path)
         episode.agent.repeat_calls = not self.trains
@@ -207,9 +219,11 @@ class Tau2AgentWorkflow:
             raise EpisodeRejected(
                 f"{cause} before the agent's first completion: nothing to train on"
             )
+        simulation = episode.simulation_run()
+        verdicts = await self._judge(simulation, row.task)
         # the evaluation replays the episode: let other episodes go first
         await asyncio.sleep(0)
-        return self._evaluate(episode, config, row)
+        return self._evaluate(episode, simulation, verdicts, config, row)
 
     async def _converse(self, episode: AsyncOrchestrator) -> None:
         """Play the conversation up to the episode's deadline."""
@@ -245,11 +259,26 @@ class Tau2AgentWorkflow:
             raise EpisodeRejected(f"not finished within the deadline of {timeout:g} s")
         episode.fail("timeout")
 
+    async def _judge(self, simulation: SimulationRun, task: Task) -> Verdicts:
+        """Have the task's assertions judged; this takes nothing of the episode's time.
+
+        Raises:
+            JudgeError: there are no verdicts.
+        """
+        assertions = assertions_to_judge(simulation, task)
+        if self.judge is None or not assertions:
+            return Verdicts([])
+        return await self.judge.judge(simulation.messages, assertions)
+
     def _evaluate(
-        self, episode: AsyncOrchestrator, config: Tau2EnvConfig, row: TaskRow
+        self,
+        episode: AsyncOrchestrator,
+        simulation: SimulationRun,
+        verdicts: Verdicts,
+        config: Tau2EnvConfig,
+        row: TaskRow,
     ) -> Tau2RunInfo:
         """Have tau2 evaluate an episode that has ended, and return the episode's record."""
-        simulation = episode.simulation_run()
         reward_info = evaluate_episode(
             simulation,
             row.task,
@@ -257,6 +286,7 @@ class Tau2AgentWorkflow:
             config.solo_mode,
             config.add_thinking_tool,
             row.db_path,
+            verdicts.checks,
         )
         simulation.reward_info = reward_info
         reward = float(reward_info.reward)
@@ -284,6 +314,9 @@ class Tau2AgentWorkflow:
             user_completion_tokens=user.completion_tokens if user else 0,
             user_seconds=user.seconds if user else 0.0,
             user_lost_seconds=user.lost_seconds if user else 0.0,
+            judge_prompt_tokens=verdicts.prompt_tokens,
+            judge_completion_tokens=verdicts.completion_tokens,
+            judge_usd=verdicts.usd,
             simulation=simulation,
             add_thinking_tool=config.add_thinking_tool,
             actions_matched=sum(matched.values()),

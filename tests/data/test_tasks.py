@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from examples.tau2.data.tasks import find_task_row, needs_judge, own_id, task_label
+from examples.tau2.data.tasks import find_task_row, own_id, task_label
 from examples.tau2.episode import environment
+from examples.tau2.episode.judge import needs_judge
 from tests.own_tasks import EMPTY, mock_entry, problem_of, public_set, write
 
 GOOD = mock_entry("user_1", "Lunch")

@@ -14,7 +14,8 @@ PROGRAM = """
 from examples.tau2 import quiet_tau2
 quiet_tau2()
 from examples.tau2.data.dataset import task_rows
-from examples.tau2.data.tasks import find_task_row, needs_judge
+from examples.tau2.data.tasks import find_task_row
+from examples.tau2.episode.judge import needs_judge
 from examples.tau2.data.wrong_gold import wrong_gold
 
 for domain in ("airline", "retail", "telecom"):

@@ -155,7 +155,7 @@ def test_a_user_llm_that_refuses_rejects_the_episode_at_once():
 
 
 def test_an_outage_of_the_user_llm_is_two_lines_in_the_log(logged, monkeypatch):
-    monkeypatch.setattr(participants, "user_outage", outage.Outage())
+    monkeypatch.setattr(participants, "user_outage", outage.Outage("user simulator"))
     monkeypatch.setattr(outage, "SHORTEST_LOGGED_OUTAGE", 0.0)
     with logged(outage) as lines:
         talk([None] * 4 + [say("Hello"), say("###STOP###")])
@@ -163,7 +163,7 @@ def test_an_outage_of_the_user_llm_is_two_lines_in_the_log(logged, monkeypatch):
 
 
 def test_calls_that_fail_now_and_then_are_one_line_a_minute(logged):
-    calls = outage.Outage()
+    calls = outage.Outage("user simulator")
     with logged(outage) as lines:
         for _ in range(1000):
             calls.failed(failures.UnusableAnswer("empty"))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tau2.data_model.tasks import EnvFunctionCall, RewardType, Task
+from tau2.data_model.tasks import EnvFunctionCall, Task
 
 from examples.tau2.data.tasks_file import TaskRow, explain_error, read_tasks_file
 from examples.tau2.episode import environment
@@ -54,17 +54,6 @@ def own_id(task: Task) -> str:
     """Return the id that a task has in its file or in tau2's data."""
     match = _TASKS_FILE_ID.fullmatch(task.id)
     return match[3] if match else task.id
-
-
-def needs_judge(task: Task) -> bool:
-    """Whether an LLM must judge the task's assertions on the conversation.
-
-    A task without such assertions needs no judge: by tau2's own rule they are all met.
-    """
-    criteria = task.evaluation_criteria
-    if criteria is None or not criteria.nl_assertions:
-        return False
-    return RewardType.NL_ASSERTION in criteria.reward_basis
 
 
 def is_tool(domain: str, name: str) -> bool:

@@ -41,6 +41,21 @@ class Tau2EnvConfig:
     user_llm_args: dict[str, Any] | None = field(
         default=None, metadata={"help": "Arguments of each user LLM call, e.g. {temperature: 0.0}."}
     )
+    judge_llm_base_url: str | None = field(
+        default=None,
+        metadata={"help": "OpenAI-compatible URL of the judge; null: a provider known to litellm."},
+    )
+    judge_llm: str | None = field(
+        default=None,
+        metadata={
+            "help": "Model of the judge, which tasks with assertions (NL_ASSERTION) need, "
+            "e.g. openai/gpt-4.1-2025-04-14."
+        },
+    )
+    judge_llm_args: dict[str, Any] | None = field(
+        default=None,
+        metadata={"help": "Arguments of each call of the judge, besides tau2's own."},
+    )
     turn_discount: float = field(
         default=1.0,
         metadata={
@@ -70,3 +85,4 @@ class Tau2EnvConfig:
 # the environment variables that set the fields in an AEnvironment instance
 VARIABLES = {option.name: f"TAU2_{option.name.upper()}" for option in fields(Tau2EnvConfig)}
 VARIABLES["user_llm_base_url"] = "TAU2_USER_LLM_API_BASE"
+VARIABLES["judge_llm_base_url"] = "TAU2_JUDGE_LLM_API_BASE"

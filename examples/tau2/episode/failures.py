@@ -77,8 +77,12 @@ class UserSimulatorError(Exception):
     """The user simulator gave no usable answer, so the episode says nothing about the agent."""
 
 
+class JudgeError(Exception):
+    """The judge gave no usable verdict, so the episode has no reward."""
+
+
 class UnusableAnswer(Exception):
-    """The user LLM's answer is empty, has thinking only, or has a tool call that does not parse."""
+    """The answer of the user LLM or of the judge says nothing, or cannot be read."""
 
 
 def agent_failure(
@@ -141,7 +145,7 @@ def is_refusal(error: Exception) -> bool:
 
     A wrong key or an unknown model is such a refusal; the same episode again would fail again.
     """
-    cause = error.__cause__ if isinstance(error, UserSimulatorError) else error
+    cause = error.__cause__ if isinstance(error, UserSimulatorError | JudgeError) else error
     return (
         isinstance(cause, openai.APIStatusError)
         and not is_transient(cause)

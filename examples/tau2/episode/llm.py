@@ -38,8 +38,8 @@ _SERVER_PREFIXES = ("openai/", "hosted_vllm/")
 
 # seconds that an LLM has for the answer to `probe`
 PROBE_TIMEOUT = 120.0
-# seconds after which a user LLM that hangs is called again
-USER_CALL_TIMEOUT = 120.0
+# seconds after which a user LLM or a judge that hangs is called again
+CALL_TIMEOUT = 120.0
 
 
 def served_llm(client: AsyncOpenAI, model: str | None, arguments: dict[str, Any]) -> CallLLM:
@@ -75,15 +75,21 @@ def user_llm(model: str | None, base_url: str | None, args: dict[str, Any] | Non
     Raises:
         ValueError: there is neither a model nor a server.
     """
-    args = {"timeout": USER_CALL_TIMEOUT, **(args or {})}
-    key = args.pop("api_key", None) or os.environ.get("TAU2_USER_LLM_API_KEY") or None
-    if base_url is None and model:
-        return provider_llm(model, {"api_key": key, **args})
     if not (base_url or model):
         raise ValueError(
             "the user simulator needs a model: "
             "set user_llm, or user_llm_base_url, or play in solo_mode"
         )
+    key = os.environ.get("TAU2_USER_LLM_API_KEY")
+    return configured_llm(model, base_url, {"api_key": key, **(args or {})})
+
+
+def configured_llm(model: str | None, base_url: str | None, args: dict[str, Any]) -> CallLLM:
+    """Make the LLM of a user simulator or a judge, with the key `api_key` of `args`."""
+    args = {"timeout": CALL_TIMEOUT, **args}
+    key = args.pop("api_key", None) or None
+    if base_url is None and model:
+        return provider_llm(model, {"api_key": key, **args})
 
     async def call_server(*request, **more) -> ChatCompletion:
         client = await shared_client(base_url, key or "EMPTY")

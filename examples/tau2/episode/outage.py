@@ -1,4 +1,4 @@
-"""Logs the outages of the user simulator, for all episodes of a process."""
+"""Logs the outages of the user simulator and of the judge, for all episodes of a process."""
 
 import logging
 import math
@@ -8,20 +8,21 @@ from examples.tau2.episode.failures import describe_error
 
 logger = logging.getLogger(__name__)
 
-# seconds between two warnings that calls of the user simulator fail
+# seconds between two warnings that calls of an LLM fail
 WARNING_INTERVAL = 60.0
 # an outage that was shorter, in seconds, gets no line when it ends
 SHORTEST_LOGGED_OUTAGE = 3.0
 
 
 class Outage:
-    """Counts failed calls of the user simulator, and logs one line a minute about them.
+    """Counts failed calls of an LLM, and logs one line a minute about them.
 
     It makes no difference whether all calls fail or only a few. One more line tells when an outage
     ends.
     """
 
-    def __init__(self):
+    def __init__(self, role: str):
+        self.role = role
         self.since: float | None = None
         self.failures = 0
         self.warned_at = -math.inf
@@ -34,8 +35,8 @@ class Outage:
             self.since = now
         if now - self.warned_at > WARNING_INTERVAL:
             logger.warning(
-                "user simulator fails (%s); failed calls so far: %d; "
-                "retrying until the episodes' deadlines",
+                "%s fails (%s); failed calls so far: %d; retrying until the episodes' deadlines",
+                self.role,
                 describe_error(cause),
                 self.failures,
             )
@@ -48,7 +49,8 @@ class Outage:
         seconds = time.monotonic() - self.since
         if seconds > SHORTEST_LOGGED_OUTAGE:
             logger.warning(
-                "user simulator answers again after %.0f s and %d failed calls",
+                "%s answers again after %.0f s and %d failed calls",
+                self.role,
                 seconds,
                 self.failures,
             )
@@ -56,5 +58,6 @@ class Outage:
         self.since = None
 
 
-# the outage of this process: all its episodes have the same user simulator
-user_outage = Outage()
+# the outages of this process: all its episodes have the same user simulator, and the same judge
+user_outage = Outage("user simulator")
+judge_outage = Outage("judge")

@@ -183,7 +183,7 @@ class AsyncAgent:
                 if not (self.repeat_calls and is_busy(error) and repeats < MAX_REPEATS):
                     raise
                 self.last_error = error
-                seconds = _backoff(repeats, error)
+                seconds = backoff(repeats, error)
             try:
                 await asyncio.sleep(seconds)
             finally:
@@ -304,7 +304,7 @@ class User(UserSimulator):
                     raise UserSimulatorError(describe_error(error)) from error
                 self.last_error = error
                 user_outage.failed(error)
-                seconds = _backoff(attempt, error)
+                seconds = backoff(attempt, error)
             if unusable:
                 # at temperature 0, or with the same seed, the same answer would come again
                 sampling = {"temperature": 1.0, "seed": None}
@@ -361,7 +361,7 @@ def _with_nudge(history: list[dict]) -> list[dict]:
     return [*history[:-1], {**last, "content": f"{last['content']}\n\n{NUDGE}"}]
 
 
-def _backoff(attempt: int, error: Exception) -> float:
+def backoff(attempt: int, error: Exception) -> float:
     """Return the seconds to wait after a failed call.
 
     They are 0.25, 0.5, 1, ... up to `MAX_BACKOFF`, times a random factor; or more, if the server

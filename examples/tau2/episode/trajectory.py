@@ -60,6 +60,9 @@ class Tau2RunInfo:
     actions_matched: float = 0.0
     group: int | None = None
     tau2: Tau2Source | None = None
+    judge_prompt_tokens: int = 0
+    judge_completion_tokens: int = 0
+    judge_usd: float = 0.0
 
     @property
     def termination(self) -> str:
@@ -126,6 +129,9 @@ class Tau2RunInfo:
             "user/prompt_tokens": self.user_prompt_tokens,
             "user/completion_tokens": self.user_completion_tokens,
             "user/usd": sum(message.cost or 0.0 for message in said),
+            "judge/prompt_tokens": self.judge_prompt_tokens,
+            "judge/completion_tokens": self.judge_completion_tokens,
+            "judge/usd": self.judge_usd,
             "tools/calls": len(tool_messages),
             "tools/errors": sum(message.error for message in tool_messages),
             **{
