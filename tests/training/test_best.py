@@ -98,9 +98,18 @@ def test_the_former_checkpoint_stays_if_a_better_one_cannot_be_written(tmp_path)
     run.engine.disk_is_full = True
     run.step(2, **{REWARD: 0.75})
     assert run.kept() == ("step 1, eval reward 0.500", "after step 1")
+    assert [path.name for path in run.root.glob("epoch*")] == ["epoch0epochstep0globalstep0"]
     assert run.warnings == [
         "the checkpoint of step 2, the best so far, is lost: [Errno 28] No space left on device"
     ]
+
+
+def test_the_training_goes_on_if_the_folder_cannot_be_made(tmp_path):
+    run = Run(tmp_path)
+    run.root.write_text("a file in its place")
+    run.step(1, **{REWARD: 0.5})
+    (warning,) = run.warnings
+    assert warning.startswith("the checkpoint of step 1, the best so far, is lost: ")
 
 
 def test_a_half_written_checkpoint_of_a_killed_run_is_removed(tmp_path):

@@ -74,38 +74,35 @@ class BestCheckpoint:
 
     def keep(self, epoch: int, step: int, global_step: int, statistics: dict[str, float]) -> None:
         """Save the weights after a step, if its evaluation has the best score so far."""
-        former = read_best(self._root)
+        best = read_best(self._root)
         for statistic, (_, sign) in SCORES.items():
             score = statistics.get(statistic, math.nan)
             # comparisons with NaN are false
-            if sign * score > (sign * former.score if former else -math.inf):
-                config = self._saver.config
-                names = (config.experiment_name, config.trial_name, config.fileroot)
-                path = Saver.get_model_save_path(*names, epoch, step, global_step, FOLDER)
-                best = Best(global_step + 1, statistic, score, Path(path).name)
-                if former and former.checkpoint == best.checkpoint:
-                    # a resumed run has repeated the step: its checkpoint is written over
-                    (self._root / RECORD).unlink()
-                self._save(best, epoch, step, global_step)
+            if sign * score > (sign * best.score if best else -math.inf):
+                try:
+                    self._save(epoch, step, global_step, statistic, score)
+                except Exception as error:
+                    lost = f"the checkpoint of step {global_step + 1}, the best so far, is lost"
+                    self._warn(f"{lost}: {error}")
 
-    def _save(self, best: Best, epoch: int, step: int, global_step: int) -> None:
-        folder = self._root / best.checkpoint
+    def _save(self, epoch: int, step: int, global_step: int, statistic: str, score: float) -> None:
+        config = self._saver.config
+        names = (config.experiment_name, config.trial_name, config.fileroot)
+        folder = Path(Saver.get_model_save_path(*names, epoch, step, global_step, FOLDER))
+        former = read_best(self._root)
+        if former and former.checkpoint == folder.name:
+            # a resumed run has repeated the step: its checkpoint is written over
+            (self._root / RECORD).unlink()
         try:
-            self._saver.save(
-                epoch=epoch,
-                step=step,
-                global_step=global_step,
-                name=FOLDER,
-                **self._save_arguments,
-            )
+            numbers = {"epoch": epoch, "step": step, "global_step": global_step}
+            self._saver.save(**numbers, name=FOLDER, **self._save_arguments)
             for path in folder.rglob("*"):
                 sync(path)
             with atomic_file(self._root / RECORD) as file:
-                json.dump(asdict(best), file)
-        except Exception as error:
-            self._warn(f"the checkpoint of step {best.step}, the best so far, is lost: {error}")
+                json.dump(asdict(Best(global_step + 1, statistic, score, folder.name)), file)
+        except Exception:
             shutil.rmtree(folder, ignore_errors=True)
-            return
+            raise
         for other in self._root.glob("epoch*"):
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
