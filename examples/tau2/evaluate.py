@@ -4,9 +4,10 @@
         --base-url http://localhost:30000/v1 --model qwen3 \
         --user-base-url http://localhost:8000/v1 --user-model Qwen2.5-72B
 
-The command needs no AReaL. It reads two keys from the environment: OPENAI_API_KEY for the model,
-TAU2_USER_LLM_API_KEY for the user simulator. It writes each episode when the episode ends; the same
-command again plays what is missing. `--compare A B` compares the folders of two evaluations.
+The command needs no AReaL. It reads keys from the environment: OPENAI_API_KEY for the model,
+TAU2_USER_LLM_API_KEY for the user simulator, TAU2_JUDGE_LLM_API_KEY for the judge. It writes each
+episode when the episode ends; the same command again plays what is missing. `--leaderboard`
+evaluates by the leaderboard's rules. `--compare A B` compares the folders of two evaluations.
 """
 
 import argparse

@@ -35,7 +35,7 @@ def test_without_other_options_an_evaluation_is_as_on_the_leaderboard():
     assert len(settings.rows) == 50 and settings.num_trials == 4 and settings.seed == 300
     assert (config.max_steps, config.solo_mode) == (200, False)
     assert (config.user_llm, config.user_llm_args) == ("gpt-5.2", {"reasoning_effort": "low"})
-    assert settings.sampling == {"temperature": 0.0}
+    assert config.judge_llm == "gpt-4.1-2025-04-14" and settings.sampling == {"temperature": 0.0}
     assert differences(board) == [] and board.trained_tasks == []
 
 
@@ -52,7 +52,7 @@ def test_what_a_training_config_tells_is_what_the_model_was_trained_on():
 
 def test_each_point_that_differs_is_named():
     options = ["--trials", "2", "--max-steps", "100", "--temperature", "1", "--seed", "1"]
-    options += ["--user-model", "u", "--tasks", "0"]
+    options += ["--user-model", "u", "--judge-model", "j", "--tasks", "0"]
     _, board = evaluation("--domain", "airline", *options)
     assert differences(board) == [
         "max_steps: 100, on the leaderboard 200",
@@ -60,6 +60,7 @@ def test_each_point_that_differs_is_named():
         "temperature: 1.0, on the leaderboard 0.0",
         "the user LLM: u, on the leaderboard gpt-5.2",
         "the user LLM's arguments: {}, on the leaderboard {'reasoning_effort': 'low'}",
+        "the judge: j, on the leaderboard gpt-4.1-2025-04-14",
         "trials: 2, on the leaderboard at least 4",
         "the tasks are not all those of base, and no others",
     ]

@@ -9,11 +9,16 @@ import pytest
 from examples.tau2 import evaluate
 from examples.tau2.episode import environment
 from examples.tau2.evaluation.player import MAX_EQUAL_FAILURES, play_missing
-from examples.tau2.evaluation.settings import TrialKey, settings_from_options
+from examples.tau2.evaluation.settings import EvaluationSettings, TrialKey, settings_from_options
 from examples.tau2.evaluation.store import TrialStore
+from tests.own_tasks import mock_entry, write
 from tests.scripted import LLMServer, ground_truth, is_probe, say
 
 TASK_ID = "create_task_1"
+
+
+def made(*options: str) -> EvaluationSettings:
+    return settings_from_options(evaluate.options_parser().parse_args(options))
 
 
 def play(folder, answer, *more: str, trials: int = 2) -> tuple[dict[TrialKey, str], list[TrialKey]]:
@@ -21,7 +26,7 @@ def play(folder, answer, *more: str, trials: int = 2) -> tuple[dict[TrialKey, st
     with LLMServer(answer) as server, closing(TrialStore(folder / "episodes.jsonl")) as store:
         options = ["--domain", "mock", "--split", "base", "--solo-mode", "--tasks", TASK_ID]
         options += ["--base-url", server.base_url, "--trials", str(trials), *more]
-        settings = settings_from_options(evaluate.options_parser().parse_args(options))
+        settings = made(*options)
         failures = asyncio.run(play_missing(settings, store, concurrency=1, attempts=2))
         return failures, list(store.trials)
 
@@ -196,3 +201,20 @@ def test_an_unusable_answer_of_the_user_is_not_asked_for_again_with_its_seed(tmp
         play(tmp_path, model(set()), *options, trials=1)
     _, first, second = user.requests
     assert (first["seed"], second.get("seed"), second["temperature"]) == (626729, None, 1.0)
+
+
+def test_a_judge_is_asked_first_if_a_task_needs_one(tmp_path):
+    task = mock_entry("user_1", "Lunch")
+    criteria = json.loads(task["evaluation_criteria"])
+    criteria |= {"nl_assertions": ["The agent is polite."], "reward_basis": ["NL_ASSERTION"]}
+    task["evaluation_criteria"] = json.dumps(criteria)
+    options = ["--domain", "mock", "--solo-mode", "--tasks-file", write(tmp_path, [task])]
+    with pytest.raises(ValueError, match="tasks .*:1:mock_1: name the judge by --judge-model"):
+        made(*options, "--model", "m")
+    with LLMServer(lambda request: (401, {"error": {"message": "wrong key"}})) as judge:
+        options += ["--judge-base-url", judge.base_url]
+        with LLMServer(model(set())) as server, closing(TrialStore(tmp_path / "e.jsonl")) as store:
+            settings = made(*options, "--base-url", server.base_url)
+            with pytest.raises(ConnectionError, match="the judge does not answer") as caught:
+                asyncio.run(play_missing(settings, store, concurrency=1, attempts=1))
+    assert "wrong key; set the server's key in the environment: TAU2_JUDGE" in str(caught.value)

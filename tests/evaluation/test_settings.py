@@ -52,10 +52,12 @@ def test_the_identity_depends_on_what_is_played_and_not_on_which_tasks():
             ("--llm-args", '{"temperature": null}'),
             ("--seed", "300"),
             ("--user-llm-args", '{"temperature": 0.5}'),
+            ("--judge-model", "j"),
+            ("--judge-llm-args", '{"temperature": 0.5}'),
         )
     ]
     names = {found.folder_name() for found in [all_tasks, *others]}
-    assert len(names) == 7 and all(name.startswith("mock-") for name in names)
+    assert len(names) == 9 and all(name.startswith("mock-") for name in names)
 
 
 def test_tasks_are_left_out_by_id_and_stay_in_the_same_folder():
@@ -111,6 +113,7 @@ def test_the_identity_has_the_data_and_the_server_of_a_provider(monkeypatch):
             [*SOLO_BASE, "--user-llm-args", '{"extra_headers": {"Authorization": "k"}}'],
             "extra_headers.Authorization would be saved with the results; set TAU2_USER_LLM",
         ),
+        ([*SOLO_BASE, "--judge-llm-args", '{"api_key": "k"}'], "set TAU2_JUDGE_LLM_API_KEY"),
         ([*SOLO, "--max-steps", "0"], "--max-steps must be greater than 0"),
         ([*SOLO, "--timeout", "nan"], "--timeout must be greater than 0"),
         (["--config", "none.yaml", "--model", "m"], "none.yaml"),

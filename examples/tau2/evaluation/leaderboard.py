@@ -24,6 +24,7 @@ SEED = 300
 MAX_STEPS = 200
 USER_LLM = "gpt-5.2"
 USER_LLM_ARGS = {"reasoning_effort": "low"}
+JUDGE_LLM = "gpt-4.1-2025-04-14"
 # seconds; tau2 has no deadline
 TIMEOUT = 3600.0
 
@@ -79,6 +80,8 @@ def leaderboard_options(options: Namespace) -> Namespace:
         values["user_model"] = USER_LLM
     if served_name(options.user_model or values.get("user_model")) == USER_LLM:
         values["user_llm_args"] = USER_LLM_ARGS
+    if not options.judge_base_url:
+        values["judge_model"] = JUDGE_LLM
     unset = {
         name: value for name, value in values.items() if getattr(options, name) in (None, [], {})
     }
@@ -118,6 +121,8 @@ def _differences(settings: EvaluationSettings) -> Iterator[str]:
         "add_thinking_tool": (config.add_thinking_tool, False),
         "the user LLM": (served_name(config.user_llm), USER_LLM),
         "the user LLM's arguments": (config.user_llm_args or {}, USER_LLM_ARGS),
+        "the judge": (served_name(config.judge_llm), JUDGE_LLM),
+        "the judge's arguments": (config.judge_llm_args or {}, {}),
     }
     for name, (value, board) in points.items():
         if value != board:

@@ -35,6 +35,8 @@ def options_parser() -> argparse.ArgumentParser:
     add("--model", help="its name; litellm's prefix openai/ is not sent to a server")
     add("--user-base-url", help="the user simulator's server; default: litellm's provider")
     add("--user-model")
+    add("--judge-base-url", help="the judge's server; default: litellm's provider")
+    add("--judge-model", help="judges assertions on conversations, which some tasks have")
 
     # an episode
     add("--solo-mode", action=either, help="no user simulator")
@@ -48,6 +50,8 @@ def options_parser() -> argparse.ArgumentParser:
     add("--llm-args", type=json_object, default={}, metavar="JSON", help=args_help)
     user_args_help = "the same for the user simulator's calls"
     add("--user-llm-args", type=json_object, default={}, metavar="JSON", help=user_args_help)
+    judge_args_help = "the same for the judge's calls"
+    add("--judge-llm-args", type=json_object, default={}, metavar="JSON", help=judge_args_help)
     seed_help = (
         "send a seed with each call of model and user simulator, another one in each trial, "
         "as tau2 draws them (default: none)"

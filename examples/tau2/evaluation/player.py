@@ -20,6 +20,7 @@ from examples.tau2.episode.failures import (
     exceeds_context_window,
     is_refusal,
 )
+from examples.tau2.episode.judge import Judge
 from examples.tau2.episode.llm import (
     CallLLM,
     probe,
@@ -65,6 +66,8 @@ async def play_missing(
     llms = await _answering_models(settings)
     if workflows[0].user_llm is not None:
         await _check_user(settings, workflows[0].user_llm)
+    if settings.tasks_to_judge() and workflows[0].judge is not None:
+        await _check_judge(settings, workflows[0].judge)
     # all workers take their trials from one queue
     queue = iter(missing)
     failures: dict[TrialKey, str] = {}
@@ -176,6 +179,22 @@ async def _check_user(settings: EvaluationSettings, llm: CallLLM) -> None:
         hint = _hint(error, "user-llm-args", arguments, "TAU2_USER_LLM_API_KEY")
         raise ConnectionError(
             f"the user simulator does not answer: {describe_error(error)}{hint}"
+        ) from error
+
+
+async def _check_judge(settings: EvaluationSettings, judge: Judge) -> None:
+    """Have the judge's LLM judge once.
+
+    Raises:
+        ConnectionError: the LLM does not answer.
+    """
+    try:
+        await judge.probe()
+    except Exception as error:
+        arguments = settings.econfig.judge_llm_args or {}
+        hint = _hint(error, "judge-llm-args", arguments, "TAU2_JUDGE_LLM_API_KEY")
+        raise ConnectionError(
+            f"the judge does not answer: {describe_error(error)}{hint}"
         ) from error
 
 

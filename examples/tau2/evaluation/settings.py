@@ -21,6 +21,7 @@ from examples.tau2.data.tasks import find_task_row
 from examples.tau2.data.tasks_file import TaskRow, explain_error, tasks_file_digest
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.judge import needs_judge
 from examples.tau2.episode.llm import argument_problem, key_argument
 from examples.tau2.episode.tau2_data import data_digest, tau2_source
 from examples.tau2.episode.variables import provider_servers, without_password
@@ -35,6 +36,8 @@ ECONFIG_OPTIONS = {
     "add_thinking_tool": "add_thinking_tool",
     "user_llm_base_url": "user_base_url",
     "user_llm": "user_model",
+    "judge_llm_base_url": "judge_base_url",
+    "judge_llm": "judge_model",
 }
 SAMPLING_OPTIONS = ("temperature", "top_p", "max_completion_tokens")
 DEFAULT_SAMPLING = {"temperature": 0.0}
@@ -84,6 +87,10 @@ class EvaluationSettings:
         """List the domains of the tasks, in alphabetical order."""
         return sorted({self.task_row(task_id).domain for task_id in self.rows})
 
+    def tasks_to_judge(self) -> list[str]:
+        """List the ids of the tasks whose assertions an LLM must judge."""
+        return [task_id for task_id in self.rows if needs_judge(self.task_row(task_id).task)]
+
     def trial_keys(self) -> list[TrialKey]:
         """List all trials, in the order in which they are played."""
         return [
@@ -120,6 +127,7 @@ class EvaluationSettings:
             "econfig": {
                 **asdict(self.econfig),
                 "user_llm_base_url": without_password(self.econfig.user_llm_base_url),
+                "judge_llm_base_url": without_password(self.econfig.judge_llm_base_url),
             },
             "sampling": self.sampling,
             "base_url": without_password(self.base_url),
@@ -138,6 +146,8 @@ class EvaluationSettings:
         models = [] if self.base_url else [self.model]
         if not (self.econfig.solo_mode or self.econfig.user_llm_base_url):
             models.append(self.econfig.user_llm)
+        if not self.econfig.judge_llm_base_url:
+            models.append(self.econfig.judge_llm)
         servers = provider_servers(models)
         if servers:
             identity["provider_servers"] = servers
@@ -165,9 +175,10 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
     sampling |= _given(options, {name: name for name in SAMPLING_OPTIONS}) | options.llm_args
     _check_arguments("--llm-args", sampling, key_variable(options.base_url))
     _check_arguments("--user-llm-args", econfig.user_llm_args or {}, "TAU2_USER_LLM_API_KEY")
+    _check_arguments("--judge-llm-args", econfig.judge_llm_args or {}, "TAU2_JUDGE_LLM_API_KEY")
     _check_options(options, econfig)
     datasets = _datasets(options, econfig)
-    return EvaluationSettings(
+    settings = EvaluationSettings(
         econfig=econfig,
         sampling=sampling,
         base_url=options.base_url,
@@ -183,12 +194,20 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
             else {}
         ),
     )
+    judged = settings.tasks_to_judge()
+    if judged and not (econfig.judge_llm or econfig.judge_llm_base_url):
+        raise ValueError(
+            f"an LLM must judge assertions of the tasks {' '.join(judged)}: name the judge by "
+            "--judge-model or --judge-base-url, or leave the tasks out by --exclude"
+        )
+    return settings
 
 
 def _econfig(options: Namespace, training: TrainingConfig | None) -> Tau2EnvConfig:
     fields = {**(training.econfig if training else {}), **_given(options, ECONFIG_OPTIONS)}
-    if options.user_llm_args:
-        fields["user_llm_args"] = {**(fields.get("user_llm_args") or {}), **options.user_llm_args}
+    for name in ("user_llm_args", "judge_llm_args"):
+        if given := getattr(options, name):
+            fields[name] = {**(fields.get(name) or {}), **given}
     return Tau2EnvConfig(**fields)
 
 
