@@ -170,28 +170,27 @@ def test_arguments_of_ones_own_are_sent_and_null_is_not(tmp_path):
 
 
 def test_the_calls_of_a_trial_have_the_seed_that_tau2_draws_for_it(tmp_path):
-    def agent_and_user(request: dict):
-        if is_probe(request):
-            return say("OK")
-        agent_speaks = "tools" in request
-        said = request["messages"][-1]["content"]
-        seeds.append((agent_speaks, request.get("seed")))
-        return say("Bye." if agent_speaks or said != "Bye." else "###STOP###")
+    def agent(request: dict):
+        if not is_probe(request):
+            seeds.add(("agent", request.get("seed")))
+        return say("Bye.")
 
-    with LLMServer(agent_and_user) as user:
-        options = ["--no-solo-mode", "--user-base-url", user.base_url, "--seed", "300"]
-        seeds: list[tuple[bool, int | None]] = []
-        play(tmp_path / "drawn", agent_and_user, *options, trials=2)
-        assert sorted(set(seeds)) == [
-            (False, 373753),
-            (False, 626729),
-            (True, 373753),
-            (True, 626729),
-        ]
-        seeds = []
+    def user(request: dict):
+        said = request["messages"][-1]["content"]
+        if not is_probe(request):
+            seeds.add(("user", request.get("seed")))
+        return say("###STOP###" if said == "Bye." else "Hello.")
+
+    with LLMServer(user) as server:
+        options = ["--no-solo-mode", "--user-base-url", server.base_url, "--seed", "300"]
+        seeds: set[tuple[str, int | None]] = set()
+        play(tmp_path / "drawn", agent, *options)
+        drawn = (626729, 373753)
+        assert seeds == {(side, seed) for side in ("agent", "user") for seed in drawn}
+        seeds.clear()
         given = ["--llm-args", '{"seed": null}', "--user-llm-args", '{"seed": 5}']
-        play(tmp_path / "given", agent_and_user, *options, *given, trials=2)
-        assert set(seeds) == {(False, 5), (True, None)}
+        play(tmp_path / "given", agent, *options, *given)
+        assert seeds == {("agent", None), ("user", 5)}
 
 
 def test_an_unusable_answer_of_the_user_is_not_asked_for_again_with_its_seed(tmp_path):
