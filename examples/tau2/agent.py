@@ -27,6 +27,7 @@ from examples.tau2.data.tasks import find_task_row, task_label
 from examples.tau2.data.tasks_file import TaskRow
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
+from examples.tau2.episode.failure_kinds import failure_kinds
 from examples.tau2.episode.failures import describe_error
 from examples.tau2.episode.judge import (
     NO_JUDGE,
@@ -322,6 +323,7 @@ class Tau2AgentWorkflow:
             actions_matched=sum(matched.values()),
             group=context.group,
             tau2=tau2_source([config.domain]),
+            failure_kinds=failure_kinds(config.domain, row.task, simulation, episode.agent.turns),
         )
 
     async def _write(self, info: Tau2RunInfo) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from tau2.data_model.message import AssistantMessage, ToolMessage, UserMessage
 from tau2.data_model.simulation import SimulationRun, TerminationReason
 
 from examples.tau2.episode.atomic import atomic_file
+from examples.tau2.episode.failure_kinds import FAILURE_KINDS
 from examples.tau2.episode.participants import AgentTurn
 from examples.tau2.episode.tau2_data import Tau2Source
 
@@ -39,6 +40,8 @@ class Tau2RunInfo:
     - `actions_matched`: the share of the expected actions that were done.
     - `group`: the number of AReaL's group; None outside training.
     - `tau2`: which tau2 it is of; None in older records.
+    - `failure_kinds`: those of `FAILURE_KINDS` that it shows; empty if it is solved, and in older
+      records.
     """
 
     domain: str
@@ -63,6 +66,7 @@ class Tau2RunInfo:
     judge_prompt_tokens: int = 0
     judge_completion_tokens: int = 0
     judge_usd: float = 0.0
+    failure_kinds: list[str] = field(default_factory=list)
 
     @property
     def termination(self) -> str:
@@ -92,6 +96,8 @@ class Tau2RunInfo:
             f" | {self.simulation.duration:.1f} s",
             f"rewards by completion: {self.rewards}",
         ]
+        if self.failure_kinds:
+            lines.append(f"kinds of failure: {', '.join(self.failure_kinds)}")
         malformed = {turn.completion_id: turn.malformed for turn in self.turns}
         for message in self.simulation.messages:
             if isinstance(message, ToolMessage):
@@ -138,6 +144,7 @@ class Tau2RunInfo:
                 f"termination/{reason}": float(self.termination == reason)
                 for reason in TERMINATIONS
             },
+            **{f"failure/{kind}": float(kind in self.failure_kinds) for kind in FAILURE_KINDS},
         }
 
 

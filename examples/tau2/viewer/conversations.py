@@ -4,21 +4,17 @@ import json
 from contextlib import suppress
 from typing import Any, Literal, NotRequired, TypedDict
 
-from tau2.data_model.message import AssistantMessage, Message, ToolMessage, UserMessage
-from tau2.data_model.tasks import Task
+from tau2.data_model.message import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
+from tau2.data_model.tasks import Action, Task
 
 from examples.tau2.data.tasks import dataset_row, find_task_row
 from examples.tau2.data.tasks_file import TaskRow
+from examples.tau2.episode.actions import ComparedAction, compare_actions
 from examples.tau2.episode.participants import AgentTurn
 from examples.tau2.episode.solo_tickets import completed_ticket
 from examples.tau2.episode.tau2_data import tau2_source
 from examples.tau2.episode.trajectory import Tau2RunInfo
-from examples.tau2.viewer.comparison import (
-    ComparedAction,
-    DatabaseDifference,
-    compare_actions,
-    database_differences,
-)
+from examples.tau2.viewer.databases import DatabaseDifference, database_differences
 
 
 class EpisodeEntry(TypedDict):
@@ -37,6 +33,7 @@ class EpisodeEntry(TypedDict):
     reward: float
     termination: str
     failure: str | None
+    failure_kinds: list[str]
     steps: int
     turns: int
     malformed: int
@@ -75,7 +72,7 @@ class ShownMessage(TypedDict):
 
 
 class ShownAction(TypedDict):
-    """An expected action beside what the episode did; see `comparison.compare_actions`."""
+    """An expected action beside what the episode did; see `actions.compare_actions`."""
 
     status: str
     expected: NotRequired[ShownCall]
@@ -84,7 +81,7 @@ class ShownAction(TypedDict):
 
 
 class ShownDifference(TypedDict):
-    """A difference of the databases; see `comparison.database_differences`."""
+    """A difference of the databases; see `databases.database_differences`."""
 
     path: str
     expected: NotRequired[str]
@@ -118,6 +115,7 @@ def episode_entry(info: Tau2RunInfo, trial: int | None) -> EpisodeEntry:
         "reward": info.reward,
         "termination": info.termination,
         "failure": info.failure,
+        "failure_kinds": info.failure_kinds,
         "steps": info.steps,
         "turns": len(info.turns),
         "malformed": sum(turn.malformed is not None for turn in info.turns),
@@ -192,7 +190,7 @@ def _message(message: Message, turns: dict[str, AgentTurn], info: Tau2RunInfo) -
         shown["seconds"] = round(turn.seconds, 2)
     shown["calls"] = []
     for call in message.tool_calls or []:
-        shown_call = _call(call.name, call.arguments, call.requestor)
+        shown_call = _call(call)
         shown_call["id"] = call.id
         shown["calls"].append(shown_call)
     return shown
@@ -213,23 +211,23 @@ def _tool_result(message: ToolMessage) -> ShownMessage:
 
 
 def _action(compared: ComparedAction) -> ShownAction:
-    shown: ShownAction = {"status": compared["status"]}
-    if "expected" in compared:
-        shown["expected"] = _call(**compared["expected"])
-    if "done" in compared:
-        shown["done"] = _call(**compared["done"])
-    if "message" in compared:
-        shown["message"] = compared["message"]
+    shown: ShownAction = {"status": compared.status}
+    if compared.expected is not None:
+        shown["expected"] = _call(compared.expected)
+    if compared.done is not None:
+        shown["done"] = _call(compared.done)
+    if compared.message is not None:
+        shown["message"] = compared.message
     return shown
 
 
-def _call(name: str, arguments: dict[str, Any], requestor: str) -> ShownCall:
-    parts = [f"{key}={_json_text(value, indent=None)}" for key, value in arguments.items()]
+def _call(call: Action | ToolCall) -> ShownCall:
+    parts = [f"{key}={_json_text(value, indent=None)}" for key, value in call.arguments.items()]
     return {
-        "name": name,
+        "name": call.name,
         "brief": ", ".join(parts),
-        "arguments": _json_text(arguments),
-        "requestor": requestor,
+        "arguments": _json_text(call.arguments),
+        "requestor": call.requestor,
     }
 
 

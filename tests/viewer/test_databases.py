@@ -1,86 +1,20 @@
-"""Episodes compared with what their tasks expect."""
+"""The databases that episodes left, compared with those that their tasks expect."""
 
 import asyncio
 
 import pytest
-from tau2.data_model.message import AssistantMessage, ToolCall
 from tau2.data_model.tasks import Task
 
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.data.tasks import find_task_row
 from examples.tau2.episode import environment
 from examples.tau2.episode.trajectory import Tau2RunInfo
-from examples.tau2.viewer.comparison import compare_actions, database_differences
+from examples.tau2.viewer.databases import database_differences
 from tests.scripted import ground_truth, replay, say
-
-
-def task(*expected: tuple[str, dict]) -> Task:
-    return Task.model_validate(
-        {
-            "id": "t",
-            "user_scenario": {"instructions": "Ask."},
-            "evaluation_criteria": {
-                "actions": [
-                    {"action_id": str(number), "name": name, "arguments": arguments}
-                    for number, (name, arguments) in enumerate(expected)
-                ]
-            },
-        }
-    )
-
-
-def calls(*made: tuple[str, dict]) -> list[AssistantMessage]:
-    return [
-        AssistantMessage(
-            role="assistant", tool_calls=[ToolCall(id="", name=name, arguments=arguments)]
-        )
-        for name, arguments in made
-    ]
-
-
-def compared(expected: list, made: list) -> list[tuple]:
-    """Compare calls with expected ones.
-
-    The result has (status, expected arguments, arguments of the call, index of the message).
-    """
-    found = []
-    for action in compare_actions(task(*expected), calls(*made)):
-        expected_arguments = action.get("expected", {}).get("arguments")
-        done_arguments = action.get("done", {}).get("arguments")
-        found.append((action["status"], expected_arguments, done_arguments, action.get("message")))
-    return found
 
 
 def differences_of(info: Tau2RunInfo, task: Task) -> list[dict]:
     return database_differences(info, find_task_row({"task_id": task.id}, info.domain))
-
-
-def test_actions_are_matched_missing_extra_or_differ_in_their_arguments():
-    expected = [("a", {"x": 1}), ("b", {}), ("c", {"y": 1}), ("d", {})]
-    made = [("e", {}), ("a", {"x": 1}), ("c", {"y": 2}), ("c", {"y": 3})]
-    assert compared(expected, made) == [
-        ("extra", None, {}, 0),
-        ("matched", {"x": 1}, {"x": 1}, 1),
-        ("missing", {}, None, None),
-        ("differs", {"y": 1}, {"y": 2}, 2),
-        ("missing", {}, None, None),
-        ("extra", None, {"y": 3}, 3),
-    ]
-
-
-def test_a_call_counts_once_and_an_exact_match_comes_before_one_that_differs():
-    found = compared([("a", {"x": 2}), ("a", {"x": 1})], [("a", {"x": 1}), ("a", {"x": 3})])
-    assert found == [
-        ("matched", {"x": 1}, {"x": 1}, 0),
-        ("differs", {"x": 2}, {"x": 3}, 1),
-    ]
-    twice = compared([("a", {}), ("a", {})], [("a", {})])
-    assert [status for status, *_ in twice] == ["matched", "missing"]
-
-
-def test_nothing_expected_and_nothing_done():
-    assert compared([], []) == [] and compared([], [("a", {})]) == [("extra", None, {}, 0)]
-    assert compare_actions(task().model_copy(update={"evaluation_criteria": None}), []) == []
 
 
 @pytest.mark.parametrize("domain", ["airline", "retail", "telecom"])
