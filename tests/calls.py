@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from tau2.data_model.message import ToolCall
+from tau2.data_model.message import Message, ToolCall, ToolMessage
 from tau2.data_model.tasks import Task
 from tau2.environment.environment import Environment
 from tau2.environment.tool import Tool
@@ -27,12 +28,33 @@ EVERY_TASK_OF_MODES = [
 ]
 
 
-def stock(domain: str, solo_mode: bool = False, db_path: str | None = None) -> Environment:
-    """Make tau2's own environment.
+def stock(
+    domain: str, solo_mode: bool = False, db_path: str | None = None, task: Task | None = None
+) -> Environment:
+    """Make tau2's own environment, for a task of banking_knowledge as tau2's runner does.
 
     It comes from a pickle: tau2 takes up to a third of a second to make one.
     """
-    return pickle.loads(_pickled(domain, solo_mode, db_path))
+    env = pickle.loads(_pickled(domain, solo_mode, db_path))
+    if domain == "banking_knowledge" and task is not None:
+        from tau2.runner.build import _derive_read_log_allowlist
+
+        env.tools.set_read_log_allowlist(_derive_read_log_allowlist(task))
+    return env
+
+
+def untimed(text: str) -> str:
+    """Take the measured times out of the results of banking_knowledge's search."""
+    return re.sub(r"\[Timing: .*\]", "<timing>", text)
+
+
+def untimed_messages(messages: list[Message]) -> list[Message]:
+    return [
+        message.model_copy(update={"content": untimed(message.content)})
+        if isinstance(message, ToolMessage) and message.content
+        else message
+        for message in messages
+    ]
 
 
 @cache
@@ -54,18 +76,33 @@ def stock_user_tools(env: Environment, task: Task) -> list[Tool] | None:
     return env.get_user_tools(include=task.user_tools) or None
 
 
-def register_stock(domain: str, db_path: str | None = None) -> str:
+def register_stock(domain: str, db_path: str | None = None, task: Task | None = None) -> str:
     """Register `stock` with tau2, and return the domain name under which its evaluator finds it."""
-    name = f"stock {domain} {db_path}"
+    name = f"stock {domain} {db_path} {task.id if task else ''}"
     if name not in registry.get_domains():
-        registry.register_domain(lambda solo_mode=False: stock(domain, solo_mode, db_path), name)
+        registry.register_domain(
+            lambda solo_mode=False: stock(domain, solo_mode, db_path, task), name
+        )
     return name
 
 
 def base_tasks(domain: str, solo_mode: bool) -> list[Task]:
     tasks_by_id = environment.load_tasks(domain)
-    tasks = [tasks_by_id[task_id] for task_id in environment.task_splits(domain)["base"]]
+    tasks = [
+        without_assertions(tasks_by_id[task_id])
+        for task_id in environment.task_splits(domain)["base"]
+    ]
     return [task for task in tasks if not solo_mode or environment.playable_solo(task)]
+
+
+def without_assertions(task: Task) -> Task:
+    """Copy a task without what an LLM would judge; test_judge.py is about that."""
+    criteria = task.evaluation_criteria
+    if criteria is None or not criteria.nl_assertions:
+        return task
+    return task.model_copy(
+        update={"evaluation_criteria": criteria.model_copy(update={"nl_assertions": None})}
+    )
 
 
 def expected_calls(task: Task, solo_mode: bool) -> list[ToolCall]:

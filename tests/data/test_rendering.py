@@ -1,6 +1,9 @@
 """Prompts by the chat templates of many families; test_areal_proxies.py compares with the proxy."""
 
 import pytest
+
+pytest.importorskip("areal")
+
 from areal.utils import hf_utils
 from transformers import PreTrainedTokenizerFast
 

@@ -11,14 +11,14 @@ from tau2.environment.toolkit import ToolType
 
 from examples.tau2.episode import environment
 from examples.tau2.episode.environment import make_environment
-from tests.calls import MODES, base_tasks, contents, random_calls, stock
+from tests.calls import MODES, base_tasks, contents, random_calls, stock, untimed
 
 
 def outcome(env: Environment, call: ToolCall) -> tuple:
     message = env.get_response(call)
     # telecom opens bills under random ids
     content = re.sub(r"\bB[0-9a-f]{8}\b", "<bill>", message.content)
-    return content, message.error
+    return untimed(content), message.error
 
 
 def hashes(env: Environment) -> tuple:

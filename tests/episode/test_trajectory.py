@@ -4,6 +4,9 @@ import asyncio
 import resource
 
 import pytest
+
+pytest.importorskip("areal")
+
 from hypothesis import given
 from hypothesis import strategies as st
 from tau2.data_model.simulation import SimulationRun

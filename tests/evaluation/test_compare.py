@@ -5,6 +5,9 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("scipy")
+
 from scipy.stats import binomtest
 
 from examples.tau2.evaluation.compare import (

@@ -4,6 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("playwright")
+
 from playwright.sync_api import expect, sync_playwright
 
 from examples.tau2.viewer.report_page import write_report
