@@ -10,7 +10,7 @@ import pytest
 from aenv.examples.tau2_rl.conversation import open_conversation
 from aenv.examples.tau2_rl.sdk_environment import (
     ENVIRONMENT,
-    USER_LLM,
+    LLMS,
     BackgroundEnvironment,
     environment_variables,
 )
@@ -21,7 +21,7 @@ from tests.scripted import LLMServer, in_turn, say
 
 
 def test_without_a_user_llm_episodes_are_solo_and_no_variable_is_none(aenv_service, monkeypatch):
-    for name in USER_LLM:
+    for name in LLMS:
         monkeypatch.delenv(name, raising=False)
     data = {
         "domain": "mock",

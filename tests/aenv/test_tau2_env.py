@@ -175,6 +175,11 @@ def test_read_settings(env):
         "TAU2_USER_LLM_API_BASE": "http://u",
         "TAU2_USER_LLM_ARGS": '{"temperature": 0}',
     }
+    judge = {
+        "TAU2_JUDGE_LLM": "j",
+        "TAU2_JUDGE_LLM_API_BASE": "http://j",
+        "TAU2_JUDGE_LLM_ARGS": '{"temperature": 1}',
+    }
     given = {
         "TAU2_MAX_STEPS": "9",
         "TAU2_TIMEOUT": "1.5",
@@ -186,10 +191,12 @@ def test_read_settings(env):
         "TAU2_REJECT_ON_TIMEOUT": "true",
     }
     config = Tau2EnvConfig(
-        *("mock", 9, True, False, "http://u", "m", {"temperature": 0}, 0.9, 0.2, 0.3, 1.5, True)
+        *("mock", 9, True, False, "http://u", "m", {"temperature": 0}),
+        *("http://j", "j", {"temperature": 1}),
+        *(0.9, 0.2, 0.3, 1.5, True),
     )
-    assert read_settings(MOCK | user | given) == (config, "create_task_1")
-    assert set(VARIABLES.values()) == {"TAU2_DOMAIN"} | user.keys() | given.keys()
+    assert read_settings(MOCK | user | judge | given) == (config, "create_task_1")
+    assert set(VARIABLES.values()) == {"TAU2_DOMAIN"} | user.keys() | judge.keys() | given.keys()
     assert read_settings(MOCK | user | {"TAU2_SOLO_MODE": "true"})[0].solo_mode
 
 
@@ -207,6 +214,7 @@ def test_read_settings(env):
             "TAU2_MAX_STEPS: .*; TAU2_SOLO_MODE: ",
         ),
         ({"TAU2_USER_LLM_ARGS": "{"}, "TAU2_USER_LLM_ARGS is not JSON"),
+        ({"TAU2_JUDGE_LLM_ARGS": "{"}, "TAU2_JUDGE_LLM_ARGS is not JSON"),
         (
             {"TAU2_DOMAIN": "airline", "TAU2_TASK_ID": "0"},
             "airline task '0' has no ticket .* set TAU2_USER_LLM",
@@ -229,6 +237,16 @@ def test_settings_without_an_episode_end_the_instance_with_the_reason(
         env["read_settings"](MOCK | variables)
     with pytest.raises(SystemExit, match=problem):
         load(monkeypatch, MOCK | variables)
+
+
+def test_a_task_that_needs_a_judge(env, monkeypatch):
+    task = environment.find_task("mock", "create_task_1").model_copy(deep=True)
+    task.evaluation_criteria.reward_basis = ["NL_ASSERTION"]
+    monkeypatch.setattr(environment, "find_task", lambda domain, task_id: task)
+    with pytest.raises(ValueError, match="mock task 'create_task_1': set TAU2_JUDGE_LLM"):
+        env["read_settings"](MOCK)
+    config, _ = env["read_settings"](MOCK | {"TAU2_JUDGE_LLM": "j"})
+    assert config.judge_llm == "j"
 
 
 def test_the_files_that_the_image_is_built_from_exist():

@@ -18,7 +18,10 @@ from examples.tau2.episode.network import proxy_of
 logging.getLogger("aenv").setLevel(logging.WARNING)
 
 ENVIRONMENT = "tau2-env@1.0.0"
-USER_LLM = ("TAU2_USER_LLM", "TAU2_USER_LLM_API_BASE", "TAU2_USER_LLM_API_KEY")
+# the variables of the user LLM and of the judge, which instances get from this process
+LLMS = tuple(
+    f"TAU2_{role}_LLM{part}" for role in ("USER", "JUDGE") for part in ("", "_API_BASE", "_API_KEY")
+)
 
 
 class BackgroundEnvironment(Environment):
@@ -110,7 +113,7 @@ def environment_variables(data: dict[str, Any]) -> dict[str, str]:
             raise ValueError(
                 f"instances of tau2-env have tau2's tasks and databases only, not {key}"
             )
-    values: dict[str, Any] = {name: os.environ.get(name) or None for name in USER_LLM}
+    values: dict[str, Any] = {name: os.environ.get(name) or None for name in LLMS}
     for key, name in VARIABLES.items():
         if data.get(key) is not None:
             values[name] = data[key]

@@ -12,6 +12,7 @@ from examples.tau2.training.checks.keys import check_keys
         ("stats_logger.wandb.wandb_api_key", "WANDB_API_KEY"),
         ("stats_logger.swanlab.api_key", "SWANLAB_API_KEY"),
         ("econfig.user_llm_args.api_key", "TAU2_USER_LLM_API_KEY"),
+        ("econfig.judge_llm_args.api_key", "TAU2_JUDGE_LLM_API_KEY"),
     ],
 )
 def test_a_key_belongs_into_an_environment_variable(airline, option, variable):

@@ -85,7 +85,8 @@ def _exit_after(service: BaseProcess) -> None:
 
 def _set_variables(variables: dict[str, str]) -> None:
     """Set the episode's variables, and remove those of the service, which are for no episode."""
-    for name in (*VARIABLES.values(), "TAU2_TASK_ID", "TAU2_USER_LLM_API_KEY"):
+    keys = ("TAU2_USER_LLM_API_KEY", "TAU2_JUDGE_LLM_API_KEY")
+    for name in (*VARIABLES.values(), "TAU2_TASK_ID", *keys):
         os.environ.pop(name, None)
     os.environ.update(variables)
     strip_keys()

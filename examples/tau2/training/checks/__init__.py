@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 
 from examples.tau2.training.checks.allocation import check_allocation
 from examples.tau2.training.checks.data import check_data
+from examples.tau2.training.checks.judge import check_judge
 from examples.tau2.training.checks.keys import check_keys
 from examples.tau2.training.checks.parsers import probe_tool_call_parser
 from examples.tau2.training.checks.placeholders import check_placeholders
 from examples.tau2.training.checks.probes import (
+    probe_judge_llm,
     probe_output_folders,
     probe_reward_function,
     probe_user_llm,
@@ -45,6 +47,7 @@ CHECKS: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
     check_keys,
     check_recovery,
     check_user_simulator,
+    check_judge,
 )
 PROBES: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
     probe_output_folders,
@@ -53,6 +56,7 @@ PROBES: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
     probe_reward_function,
     probe_wandb_login,
     probe_user_llm,
+    probe_judge_llm,
 )
 
 SUPERVISED_CHECKS: tuple[Callable[[Tau2SFTConfig], Iterator[str]], ...] = (

@@ -18,9 +18,10 @@ def check_keys(config: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
             variables["rollout.agent.admin_api_key"] = (
                 "TAU2_PROXY_ADMIN_API_KEY (by default it is random)"
             )
-        key = key_argument(config.econfig.user_llm_args)
-        if key:
-            variables[f"econfig.user_llm_args.{key}"] = "TAU2_USER_LLM_API_KEY"
+        for role in ("user", "judge"):
+            key = key_argument(getattr(config.econfig, f"{role}_llm_args"))
+            if key:
+                variables[f"econfig.{role}_llm_args.{key}"] = f"TAU2_{role.upper()}_LLM_API_KEY"
     if wandb.wandb_api_key:
         variables["stats_logger.wandb.wandb_api_key"] = "WANDB_API_KEY"
     # AReaL copies the environment variable into the option

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from examples.tau2.episode import environment
 from examples.tau2.episode.failures import describe_error
+from examples.tau2.episode.judge import make_judge
 from examples.tau2.episode.llm import probe_user, user_llm
 from examples.tau2.training.checks.data import datasets_by_option, is_readable
+from examples.tau2.training.checks.judge import check_judge, tasks_to_judge
 from examples.tau2.training.checks.placeholders import is_placeholder
 from examples.tau2.training.checks.storage import output_folders
 from examples.tau2.training.checks.user_simulator import check_user_simulator
@@ -75,6 +77,26 @@ def probe_user_llm(config: Tau2PPOConfig) -> Iterator[str]:
             f"({describe_error(error)}); start its server, or set econfig.user_llm_base_url, "
             "econfig.user_llm and the API key in the environment; econfig.user_llm_args has the "
             "arguments of its calls, and null leaves one out"
+        )
+
+
+def probe_judge_llm(config: Tau2PPOConfig) -> Iterator[str]:
+    """Have the judge judge once, if there are tasks for it; yield a problem if it does not."""
+    econfig = config.econfig
+    judge = make_judge(econfig)
+    where = econfig.judge_llm_base_url or "its provider"
+    if judge is None or is_placeholder(where) or any(check_judge(config)):
+        return
+    if not tasks_to_judge(config):
+        return
+    try:
+        asyncio.run(judge.probe())
+    except Exception as error:
+        yield (
+            f"the judge {econfig.judge_llm} at {where} does not answer ({describe_error(error)}); "
+            "set econfig.judge_llm, econfig.judge_llm_base_url and TAU2_JUDGE_LLM_API_KEY in the "
+            "environment; econfig.judge_llm_args has the arguments of its calls, and null leaves "
+            "one out"
         )
 
 

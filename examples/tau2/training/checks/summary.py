@@ -9,6 +9,7 @@ from examples.tau2.training.checks.data import (
     played_domains,
     read_tasks,
 )
+from examples.tau2.training.checks.judge import tasks_to_judge
 from examples.tau2.training.samples import Sample, SupervisedData
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
@@ -37,6 +38,7 @@ def summarize(config: Tau2PPOConfig) -> str:
         "episode": (
             f"at most {econfig.max_steps} steps and {econfig.timeout:g} s, {late} at the deadline"
         ),
+        **_describe_judge(config),
         "allocation": (
             f"{config.rollout.backend} + {config.actor.backend} on {cluster.n_nodes} x "
             f"{cluster.n_gpus_per_node} GPUs, {config.scheduler.type} scheduler"
@@ -89,6 +91,16 @@ def _describe_wrong_gold(config: Tau2PPOConfig) -> str:
     if not found:
         return ""
     return f"{', '.join(found)}; {REMEDY}, or leave the tasks out by dataset_kwargs.exclude"
+
+
+def _describe_judge(config: Tau2PPOConfig) -> dict[str, str]:
+    """Return the row that names the judge and the numbers of its tasks, if there are any."""
+    tasks = tasks_to_judge(config)
+    if not tasks:
+        return {}
+    server = config.econfig.judge_llm_base_url or "litellm"
+    numbers = ", ".join(f"{option} {len(ids)}" for option, ids in tasks.items())
+    return {"judge": f"{config.econfig.judge_llm} at {server}, tasks: {numbers}"}
 
 
 def _describe_turns(dataset: DatasetConfig, samples: list[Sample]) -> str:

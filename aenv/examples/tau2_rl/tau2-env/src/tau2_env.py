@@ -25,6 +25,7 @@ from examples.tau2.episode import environment
 from examples.tau2.episode.completions import assistant_entry, chat_completion
 from examples.tau2.episode.config import VARIABLES, Tau2EnvConfig
 from examples.tau2.episode.failures import describe_error
+from examples.tau2.episode.judge import needs_judge
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.episode.variables import require_variables
 from examples.tau2.evaluation.setup_hints import setup_hints, signs_of_episode
@@ -35,8 +36,8 @@ def read_settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
 
     `TAU2_TASK_ID` is the task id. `VARIABLES` names the variables of the config's fields. If a
     variable is missing or empty, the field has its default. `TAU2_SOLO_MODE` defaults to true if
-    there is no user LLM. `TAU2_USER_LLM_ARGS` is JSON. `TAU2_USER_LLM_API_KEY` is read by the user
-    LLM's client.
+    there is no user LLM. `TAU2_USER_LLM_ARGS` and `TAU2_JUDGE_LLM_ARGS` are JSON.
+    `TAU2_USER_LLM_API_KEY` and `TAU2_JUDGE_LLM_API_KEY` are read by the clients of these LLMs.
 
     Raises:
         ValueError: a variable cannot be read, or there is no such episode.
@@ -58,6 +59,11 @@ def read_settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
             f"{config.domain} task {task_id!r} has no ticket to be played solo: "
             "set TAU2_USER_LLM and TAU2_USER_LLM_API_BASE"
         )
+    if needs_judge(task) and not (config.judge_llm or config.judge_llm_base_url):
+        raise ValueError(
+            f"an LLM must judge assertions of {config.domain} task {task_id!r}: "
+            "set TAU2_JUDGE_LLM, and TAU2_JUDGE_LLM_API_BASE for a server of your own"
+        )
     return config, task_id
 
 
@@ -67,12 +73,14 @@ def _read_config(variables: Mapping[str, str]) -> Tau2EnvConfig:
         if variables.get(name):
             fields[field] = variables[name]
     fields.setdefault("solo_mode", not (fields.get("user_llm") or fields.get("user_llm_base_url")))
+    for field in ("user_llm_args", "judge_llm_args"):
+        if field in fields:
+            try:
+                fields[field] = json.loads(fields[field])
+            except ValueError as error:
+                raise ValueError(f"{VARIABLES[field]} is not JSON: {error}") from error
     try:
-        if "user_llm_args" in fields:
-            fields["user_llm_args"] = json.loads(fields["user_llm_args"])
         return TypeAdapter(Tau2EnvConfig).validate_python(fields)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"TAU2_USER_LLM_ARGS is not JSON: {error}") from error
     except ValidationError as error:
         problems = []
         for detail in error.errors():
