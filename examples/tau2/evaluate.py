@@ -121,7 +121,7 @@ def run(
     if board and not missing:
         results = shlex.quote(str(folder / "results.json"))
         _tell(f"submit them: tau2 submit prepare {results} --output FOLDER")
-    del measured["by_task"]
+    del measured["by_task"], measured["failures_by_task"]
     print(json.dumps(measured))
     if interrupted:
         return 130

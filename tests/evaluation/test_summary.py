@@ -1,5 +1,6 @@
 """The text of a summary."""
 
+from examples.tau2.evaluation.failures import FailureTable
 from examples.tau2.evaluation.metrics import Estimate, Metrics, measure_task
 from examples.tau2.evaluation.settings import Difference, TrialKey
 from examples.tau2.evaluation.summary import MAX_LISTED_TASKS, Summary, summary_lines
@@ -31,6 +32,7 @@ def summary(**fields) -> Summary:
         "hints": [],
         "missing": {},
         "missing_as_failures": False,
+        "failures": FailureTable({}, {}),
         "usage": {},
         "training_differences": {},
         "by_task": {},

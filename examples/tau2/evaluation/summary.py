@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from examples.tau2.episode import environment
+from examples.tau2.evaluation.failures import FailureTable, failure_lines, failure_table
 from examples.tau2.evaluation.metrics import Metrics, measure, measure_task
 from examples.tau2.evaluation.settings import Difference, EvaluationSettings, TrialKey
 from examples.tau2.evaluation.setup_hints import add_signs, setup_hints
@@ -48,6 +49,7 @@ class Summary:
     hints: list[str]
     missing: dict[TrialKey, str]
     missing_as_failures: bool
+    failures: FailureTable
     usage: dict[str, dict[str, float]]
     training_differences: dict[str, Difference]
     by_task: dict[str, Metrics]
@@ -71,6 +73,7 @@ class Summary:
             "hints": self.hints,
             "missing": missing,
             "missing_as_failures": self.missing_as_failures,
+            **self.failures.to_json(),
             "usage": self.usage,
             "differs_from_training": self.training_differences,
             "by_task": _each_to_json(self.by_task),
@@ -111,6 +114,7 @@ def summarize(
         hints=list(setup_hints(signs, calls_are_expected)),
         missing=dict(sorted(missing.items())),
         missing_as_failures=missing_as_failures,
+        failures=failure_table(trials, {task_id: row.domain for task_id, row in rows.items()}),
         usage=_usage(trials),
         training_differences=settings.training_differences,
         by_task={task_id: measure_task(values) for task_id, values in rewards.items()},
@@ -130,6 +134,7 @@ def summary_lines(summary: Summary) -> Iterator[str]:
         yield from _estimate_lines(metrics)
     if summary.by_task:
         yield from _task_lines(summary.by_task)
+    yield from failure_lines(summary.failures, MAX_LISTED_TASKS)
     if summary.terminations:
         yield from _detail_lines(summary)
     yield from _usage_lines(summary.usage)
@@ -222,9 +227,9 @@ def _usage(trials: Sequence[Trial]) -> dict[str, dict[str, float]]:
 
 
 def _means(trials: Sequence[Trial]) -> dict[str, float]:
-    """Average each statistic of the episodes, except those that only say how episodes ended."""
+    """Average each statistic of the episodes, except those that are counted elsewhere."""
     episodes = [trial.statistics for trial in trials]
     if not episodes:
         return {}
-    names = [name for name in episodes[0] if not name.startswith("termination/")]
+    names = [name for name in episodes[0] if not name.startswith(("termination/", "failure/"))]
     return {name: float(np.mean([episode[name] for episode in episodes])) for name in names}
