@@ -87,6 +87,8 @@ def test_what_is_measured_agrees_with_tau2(tmp_path, capsys):
     printed = json.loads(capsys.readouterr().out)
     measured = json.loads((tmp_path / "summary.json").read_text())
     by_task = measured.pop("by_task")
+    failures_by_task = measured.pop("failures_by_task")
+    assert failures_by_task["update_task_1"] == {"unsolved": 1, "missing_write": 1}
     assert measured == printed
     expected = compute_metrics(Results.load(tmp_path / "results.json"))
     assert printed["reward"] == expected.avg_reward
@@ -168,7 +170,7 @@ def test_failures_of_the_server_do_not_count_as_the_models(tmp_path, capsys):
     missing = [(trial["task_id"], trial["trial"]) for trial in failed["missing"]]
     assert missing == [(OTHER, 0), (OTHER, 1)]
     assert "overloaded" in failed["missing"][0]["cause"] and failed["tasks"] == len(IDS) - 1
-    how_counted, cause = [line for line in err.splitlines() if "missing" in line]
+    how_counted, cause = [line for line in err.splitlines() if line.startswith("missing")]
     assert how_counted == "missing trials: 2, left out; see --missing-as-failures"
     assert cause.startswith(f"missing: task {OTHER}, trial 0 and 1 more: ")
     assert counted["missing_as_failures"] and counted["missing"] == failed["missing"]
