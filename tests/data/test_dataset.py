@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("datasets")
+
 from pydantic import ValidationError
 
 from examples.tau2.data.dataset import BadTasks, TaskFilter, absolute_path, task_rows, tau2_dataset

@@ -34,7 +34,8 @@ def test_rows_of_several_domains_with_their_databases(tmp_path):
     assert shared[0] is shared[1]
 
 
-@pytest.mark.parametrize("domain", environment.DOMAINS)
+# banking_knowledge's tasks.json differs from the files of single tasks, which tau2 reads
+@pytest.mark.parametrize("domain", [name for name in environment.DOMAINS if "_" not in name])
 def test_tau2s_own_tasks_json(domain):
     path = Path(tau2.utils.DATA_DIR) / f"tau2/domains/{domain}/tasks.json"
     rows, unreadable = read_tasks_file(str(path), domain)
