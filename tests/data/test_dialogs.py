@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from tau2.data_model.simulation import NLAssertionCheck
+from tau2.data_model.tasks import RewardType
 
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.data.dialogs import (
@@ -74,6 +76,20 @@ def test_a_dialog_that_leaves_its_script_ends_without_the_reward(econfig):
     cut = replace(full, agent=[], user=full.user[:1])
     dialog = asyncio.run(play_script(cut))
     assert dialog.reward < 1.0 and dialog.turns == []
+
+
+def test_the_recorded_verdicts_on_todays_assertions_count():
+    recorded = episode(say(None, CREATE), say(None, ("done", {})))
+    check = NLAssertionCheck(nl_assertion="It is kind.", met=True, justification="")
+    recorded.simulation.reward_info.nl_assertions = [check]
+    task = recorded.row.task.model_copy(deep=True)
+    criteria = task.evaluation_criteria
+    criteria.reward_basis, criteria.nl_assertions = [RewardType.NL_ASSERTION], ["It is kind."]
+    today = replace(recorded, row=replace(recorded.row, task=task))
+    assert asyncio.run(play_script(script_of_episode(today))).reward == 1.0
+    criteria.nl_assertions = ["It is quick."]
+    with pytest.raises(ValueError, match="need the verdicts of a judge"):
+        asyncio.run(play_script(script_of_episode(today)))
 
 
 def test_scripts_of_the_same_words_have_the_same_key_whatever_their_ids():

@@ -70,7 +70,7 @@ def our_reward(server: LLMServer, task: Task, run: SimulationRun) -> RewardInfo:
 def tau2s_reward(
     server: LLMServer, task: Task, run: SimulationRun, monkeypatch: pytest.MonkeyPatch
 ) -> RewardInfo:
-    monkeypatch.setenv("OPENAI_API_BASE", server.base_url)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     return evaluate_simulation(
         run, task, EvaluationType.ALL_WITH_NL_ASSERTIONS, False, register_stock("mock")
@@ -285,6 +285,16 @@ def test_the_key_of_the_environment_goes_to_the_judge_alone(monkeypatch):
     (request,) = server.requests
     assert (request["key"], request["model"], request["max_tokens"]) == ("sk-judge", "j", 50)
     assert "temperature" not in request and "tools" not in request
+
+
+def test_the_price_of_a_hosted_judge_counts(monkeypatch):
+    hosted = {**answer(True, True), "model": "gpt-4o-mini"}
+    with LLMServer(in_turn(hosted)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "key")
+        found = make_judge(Tau2EnvConfig(judge_llm="gpt-4o-mini"))
+        verdicts = asyncio.run(found.judge(CONVERSATION, ASSERTIONS))
+    assert verdicts.usd > 0 and server.requests[0]["temperature"] == 0.0
 
 
 def test_a_config_without_a_judge():

@@ -1,11 +1,12 @@
 """Writes and plays scripts of dialogs: a task's expected actions, or an earlier episode."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openai.types.chat import ChatCompletion
 from tau2.data_model.message import AssistantMessage, UserMessage
+from tau2.data_model.simulation import NLAssertionCheck
 from tau2.data_model.tasks import Task
 
 from examples.tau2.data.recorded import RecordedEpisode
@@ -29,7 +30,8 @@ Entry = dict[str, Any]
 class DialogScript:
     """What agent and user say in a dialog on a task.
 
-    Each message of `agent` and `user` is an assistant's entry of an OpenAI history.
+    Each message of `agent` and `user` is an assistant's entry of an OpenAI history. `verdicts` are
+    those of a judge who has read the dialog.
     """
 
     dialog_id: str
@@ -37,6 +39,7 @@ class DialogScript:
     row: TaskRow
     agent: list[Entry]
     user: list[Entry]
+    verdicts: list[NLAssertionCheck] = field(default_factory=list)
 
     def content_key(self) -> tuple[str, str, str]:
         """Make a key that is equal for scripts that say the same on the same task."""
@@ -99,7 +102,9 @@ def script_of_episode(episode: RecordedEpisode) -> DialogScript:
             user += to_openai(message, speaker="user")
         elif isinstance(message, AssistantMessage):
             agent.append(_agent_entry(message))
-    return DialogScript(episode.simulation.id, episode.econfig, episode.row, agent, user)
+    return DialogScript(
+        episode.simulation.id, episode.econfig, episode.row, agent, user, _verdicts(episode)
+    )
 
 
 async def play_script(script: DialogScript) -> PlayedDialog:
@@ -129,9 +134,18 @@ async def play_script(script: DialogScript) -> PlayedDialog:
         econfig.solo_mode,
         econfig.add_thinking_tool,
         row.db_path,
+        script.verdicts,
     ).reward
     played = zip(said, episode.agent.turns, strict=True)
     return PlayedDialog(reward, [turn for turn, agent_turn in played if not agent_turn.malformed])
+
+
+def _verdicts(episode: RecordedEpisode) -> list[NLAssertionCheck]:
+    """List the recorded verdicts on the assertions that the task has today."""
+    criteria, reward_info = episode.row.task.evaluation_criteria, episode.simulation.reward_info
+    assertions = (criteria and criteria.nl_assertions) or []
+    checks = (reward_info and reward_info.nl_assertions) or []
+    return [check for check in checks if check.nl_assertion in assertions]
 
 
 def _agent_entry(message: AssistantMessage) -> Entry:
