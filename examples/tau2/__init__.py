@@ -19,11 +19,11 @@ if os.environ.get("TAU2_DATA_DIR"):
 
     from loguru import logger
 
-    # this import warns of a missing .env file
-    logger.disable("tau2.utils.utils")
+    # this import warns of a missing .env file; tau2 1.0.1 also lists all that it registers
+    logger.disable("tau2")
     import tau2.utils
 
-    logger.enable("tau2.utils.utils")
+    logger.enable("tau2")
     tau2.utils.DATA_DIR = tau2.utils.utils.DATA_DIR = Path(os.environ["TAU2_DATA_DIR"])
 
 
