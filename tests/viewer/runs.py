@@ -22,6 +22,7 @@ STATISTICS = {
     "rollout/termination/agent_stop": 0.9,
     "rollout/termination/timeout": 0.1,
     "rollout/termination/max_steps": 0.0,
+    "rollout/failure/missing_write": 0.4,
     "rollout/episode/steps": 3.0,
     "rollout/agent/turns": 2.0,
     "rollout/agent/completion_tokens": 30.0,

@@ -13,6 +13,7 @@ def test_curves_show_what_was_recorded_and_no_more():
         "Reward": ["train", "eval"],
         "Solved": ["train", "train, rejected"],
         "Why training episodes ended": ["agent_stop", "timeout"],
+        "Kinds of failure in training": ["missing_write"],
         "Length": ["steps", "turns"],
         "Tokens": ["agent, completion"],
         "Seconds by phase": ["rollout", "train_step"],

@@ -85,7 +85,7 @@ def count(page) -> str:
 
 def test_curves_are_drawn_and_a_click_on_a_step_chooses_its_episodes(show, training_page):
     page = show(training_page)
-    page.locator("#charts figure:nth-child(8) .main-svg").first.wait_for()
+    page.locator("#charts figure:nth-child(9) .main-svg").first.wait_for()
     assert page.locator("#charts figcaption").all_text_contents()[0] == "Reward"
     # `force` clicks through the layer that catches the mouse
     page.locator("#charts figure:nth-child(3) .point").first.click(force=True)
@@ -103,6 +103,7 @@ def test_episodes_are_filtered_and_sorted(show, training_page):
         ("reward", "solved", 5),
         ("reward", "none", 8),
         ("termination", "agent_stop", 13),
+        ("failure", "extra_write", 4),
         ("purpose", "eval", 1),
     ):
         field = page.locator(f"#filters [name={name}]")
@@ -144,6 +145,20 @@ def test_a_conversation_is_read_beside_what_the_task_expects(show, training_page
     assert reading.locator(".message details:not([open])").count() == 0
     reading.get_by_role("button", name="3", exact=True).click()
     assert "create_task" in reading.locator(".message.here").text_content()
+
+
+def test_kinds_of_failure_are_counted_in_the_listed_episodes(show, training_page):
+    page = show(training_page)
+    page.locator("#failures summary").click()
+    cells = page.locator("#failures th, #failures td")
+    kinds = ["unsolved", "unknown_tool", "missing_write", "wrong_arguments", "extra_write"]
+    by_domain = ["domain", *kinds, "mock", "8 of 13", "8", "4", "4", "4"]
+    by_task = ["task", *kinds, TASKS[0], "4 of 7", "4", "0", "4", "0"]
+    by_task += [TASKS[1], "4 of 6", "4", "4", "0", "4"]
+    assert cells.all_text_contents() == by_domain + by_task
+    page.locator("input[name=step]").fill("2")
+    page.locator("select[name=reward]").select_option("solved")
+    assert page.locator("#failures > div").text_content() == "none"
 
 
 def test_a_models_text_is_never_read_as_html(show, training_page):
@@ -220,7 +235,8 @@ def test_five_thousand_episodes_are_listed_and_the_last_can_be_opened(show, eval
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_is_cut_off_and_all_can_be_read(show, training_page, width, scheme):
     page = show(training_page, width, scheme)
-    page.locator("#charts figure:nth-child(8) .main-svg").first.wait_for()
+    page.locator("#charts figure:nth-child(9) .main-svg").first.wait_for()
+    page.locator("#failures summary").click()
     page.evaluate("location.hash = '1'")
     page.locator("#reading .message").first.wait_for()
     page.keyboard.press("f")

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 from plotly import graph_objects
 
+from examples.tau2.episode.failure_kinds import FAILURE_KINDS
 from examples.tau2.episode.trajectory import TERMINATIONS
 from examples.tau2.viewer.conversations import EpisodeEntry
 from examples.tau2.viewer.sources import EvaluationSummary, StepRecord
@@ -49,6 +50,13 @@ def training_charts(records: Sequence[StepRecord]) -> list[Chart]:
         ),
         _stacked_bars(
             records, "Why training episodes ended", "rollout/termination/", "share of episodes"
+        ),
+        _curves(
+            records,
+            "Kinds of failure in training",
+            {kind: f"rollout/failure/{kind}" for kind in FAILURE_KINDS},
+            "share of episodes",
+            tickformat=".0%",
         ),
         _curves(
             records,

@@ -14,6 +14,7 @@ from examples.tau2.data.files import EVALUATION_FOLDER, RUN_FOLDER, kind_of
 from examples.tau2.data.tasks_file import explain_error
 from examples.tau2.episode.atomic import atomic_file
 from examples.tau2.episode.completions import to_utf8
+from examples.tau2.episode.failure_kinds import FAILURE_KINDS
 from examples.tau2.viewer.charts import evaluation_charts, training_charts
 from examples.tau2.viewer.conversations import EpisodeEntry, conversation, episode_entry
 from examples.tau2.viewer.embedding import Packer, bound_texts, browser_json
@@ -86,7 +87,9 @@ def write_report(folder: Path, output: Path | None = None, limit: int = MAX_EPIS
         facts=facts,
         left_out=len(found) - len(chosen),
         unreadable=unreadable,
-        data=json.loads(browser_json({"episodes": episodes, "charts": charts})),
+        data=json.loads(
+            browser_json({"episodes": episodes, "charts": charts, "failureKinds": FAILURE_KINDS})
+        ),
         chunks=packer.chunks(),
         nonce=secrets.token_urlsafe(16),
         plotly=get_plotlyjs(),

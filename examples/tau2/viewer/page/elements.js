@@ -2,7 +2,7 @@
 
 // The page's data, and the functions that make elements. The scripts of this folder are one script.
 
-const { episodes, charts } = JSON.parse(document.getElementById("data").textContent);
+const { episodes, charts, failureKinds } = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const filters = byId("filters");
 const list = byId("list");

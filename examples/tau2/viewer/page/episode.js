@@ -243,6 +243,9 @@ function episodeSection(index, shown, other) {
           `${episode.tokens} tokens, ${episode.seconds} s`,
       ),
       episode.malformed ? el("span", { className: "bad" }, `${episode.malformed} malformed`) : "",
+      ...episode.failure_kinds.map((kind) =>
+        el("span", { className: "bad" }, kind.replaceAll("_", " ")),
+      ),
     ),
     shown.problem ? el("p", { className: "warn" }, shown.problem) : "",
     shown.task ? folded("block", "Task", el("pre", {}, shown.task)) : "",

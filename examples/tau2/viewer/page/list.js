@@ -47,6 +47,11 @@ for (const [name, value] of COLUMNS) {
   byId("columns").append(button);
 }
 
+for (const kind of failureKinds.filter((kind) =>
+  episodes.some((episode) => episode.failure_kinds.includes(kind)),
+))
+  filters.failure.append(el("option", {}, kind));
+
 for (const reason of [...new Set(episodes.map((episode) => episode.termination))].sort())
   filters.termination.append(el("option", {}, reason));
 
@@ -69,6 +74,7 @@ function showList() {
       episode.task.toLowerCase().includes(task) &&
       acceptsReward(episode.reward) &&
       (!filters.termination.value || episode.termination === filters.termination.value) &&
+      (!filters.failure.value || episode.failure_kinds.includes(filters.failure.value)) &&
       (!filters.purpose.value || episode.purpose === filters.purpose.value) &&
       (!filters.malformed.checked || episode.malformed > 0)
     );
@@ -81,6 +87,7 @@ function showList() {
   if (isBadStep) filters.count.value = filters.step.validationMessage;
   else
     filters.count.value = visible.length === episodes.length ? all : `${visible.length} of ${all}`;
+  showFailures(visible);
   mark();
 }
 
