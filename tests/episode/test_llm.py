@@ -8,6 +8,7 @@ import pytest
 from examples.tau2 import agent as agent_module
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
 from examples.tau2.episode import failures, outage, participants
+from examples.tau2.episode.llm import probe, user_llm
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from tests.scripted import LLMServer, in_turn, say
 from tests.waiting import Deadline
@@ -181,6 +182,15 @@ def test_a_hosted_user_llm_goes_through_litellm():
         info = asyncio.run(Tau2AgentWorkflow(config).play(TASK, agent.base_url, "key"))
         assert info.termination == "user_stop"
         assert [request["temperature"] for request in user.requests] == [0.3, 0.3]
+
+
+def test_a_server_that_areal_makes_up_is_not_called(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "none")
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    with LLMServer(in_turn(say("OK."))) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.base_url)
+        call = user_llm("openai/gpt-hosted", None, None)
+        assert asyncio.run(probe(call, None, None)).choices[0].message.content == "OK."
 
 
 def test_keys_come_from_the_environment_and_go_nowhere_else(monkeypatch, tmp_path):

@@ -1,5 +1,7 @@
 """AReaL's proxy and a chat template that takes the arguments of tool calls as objects."""
 
+import inspect
+
 import areal.experimental.openai.proxy.proxy_rollout_server as server
 import httpx
 import pytest
@@ -106,3 +108,7 @@ def test_our_proxies_prompts_are_those_of_fine_tuning(proxy_prompt, name):
 def test_prompts_of_templates_that_take_texts_are_areals(proxy_prompt, name):
     prompt = proxy_prompt(RemoteSGLangEngine, TAKE_TEXTS[name])
     assert prompt == render_text(tokenizer_with(TAKE_TEXTS[name]), MESSAGES, TOOLS)
+
+
+def test_areals_client_makes_up_a_server_of_openai():
+    assert 'os.environ.get("OPENAI_BASE_URL", "none")' in inspect.getsource(client)

@@ -106,6 +106,9 @@ def provider_llm(model: str, args: dict[str, Any]) -> CallLLM:
     import litellm
 
     async def call_provider(messages, tools, tool_choice, **more) -> ChatCompletion:
+        # AReaL sets the variable to this where there is none, and litellm would call it
+        if os.environ.get("OPENAI_BASE_URL") == "none":
+            del os.environ["OPENAI_BASE_URL"]
         arguments = {"num_retries": 0, "drop_params": True, **_merge(args, more)}
         if tools:
             arguments |= {"tools": tools, "tool_choice": tool_choice}

@@ -45,6 +45,8 @@ next call only, which may never come      | slurm.lost_job, health, watchdog | n
 The proxy gives chat templates arguments  | engines.RendersToolCalls,        | 1.0.4;
 of tool calls as texts; those that take   | proxies.render_tool_calls        | none found
 objects fail, or escape the text          |                                  |
+Its client sets OPENAI_BASE_URL to none,   | episode.llm.provider_llm         | 1.0.4;
+and no model of OpenAI's can be called    |                                  | none found
 On Slurm, a node without GPUs divides by  | schedulers.PatchedSlurmScheduler | 1.0.4;
 zero                                      |                                  | none found
 On Slurm without a container, a worker's  | schedulers.PatchedSlurmScheduler | 1.0.4; see also
