@@ -9,7 +9,7 @@ TRIAL := $(shell date +run%m%d_%H%M%S)
 # litellm otherwise tries to download its price list when it is imported
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: .venv model demo learn aenv-demo check test test-tau2 chaos bench clean
+.PHONY: .venv model demo learn aenv-demo check test test-checkout chaos bench clean
 
 .venv: $(INSTALLED)
 model: $(MODEL)/recipe.json
@@ -58,7 +58,7 @@ test: check
 
 # The tests that need no AReaL, on the tau2 of a checkout of tau2-bench: CHECKOUT=<its folder>. They
 # run in .venv-tau2, with Python 3.12.
-test-tau2:
+test-checkout:
 	@test -f "$(CHECKOUT)/pyproject.toml" || { echo "CHECKOUT must be a checkout of tau2-bench"; exit 1; }
 	python3.12 -m venv .venv-tau2
 	.venv-tau2/bin/python -m pip install --quiet $$(grep ^uv== requirements/cpu.txt)
