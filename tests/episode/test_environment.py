@@ -95,6 +95,14 @@ def test_initial_states_are_tau2s(domain, solo_mode):
     assert states or domain in ("airline", "retail")
 
 
+def test_a_data_folder_without_splits_is_told(tmp_path, monkeypatch):
+    for domain in ("airline", "telecom"):
+        variable = f"tau2.domains.{domain}.environment.{domain.upper()}_TASK_SET_PATH"
+        monkeypatch.setattr(variable, tmp_path / "tasks.json")
+        with pytest.raises(ValueError, match=f"tau2's data of {domain} in .*split_tasks.json"):
+            environment.task_splits.__wrapped__(domain)
+
+
 def test_a_database_file_replaces_the_domains_and_is_read_once(tmp_path):
     path = tmp_path / "db.json"
     db = stock("mock").tools.db.model_dump(mode="json")

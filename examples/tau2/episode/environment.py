@@ -89,7 +89,11 @@ def task_splits(domain: str) -> dict[str, list[str]]:
     if loader is None:
         return {"base": list(load_tasks(domain))}
     with reading_data(domain):
-        return loader()
+        splits = loader()
+        # telecom's loader does not raise if its file is missing
+        if splits is None:
+            raise FileNotFoundError("there is no split_tasks.json")
+        return splits
 
 
 def find_task(domain: str, task_id: str) -> Task:
