@@ -65,8 +65,22 @@ def test_tasks_are_left_out_by_id_and_stay_in_the_same_folder():
     fewer = settings(*SOLO_BASE, "--exclude", "create_task_1")
     assert first.rows.keys() - fewer.rows.keys() == {"create_task_1"}
     assert fewer.folder_name() == first.folder_name()
-    with pytest.raises(ValueError, match="tau2/base: exclude: there is no task 'gone'"):
+    with pytest.raises(ValueError, match="--exclude: there is no task 'gone'"):
         settings(*SOLO_BASE, "--exclude", "gone")
+
+
+def test_a_task_that_is_left_out_needs_to_be_in_one_of_the_data_sets_only(tmp_path):
+    path = write(
+        tmp_path, [mock_entry("user_1", "Tea"), mock_entry("user_1", "Lunch", id="mock_2")]
+    )
+    options = [*SOLO_BASE, "--tasks-file", path]
+    fewer = settings(*options, "--exclude", "mock_1", "create_task_1")
+    assert settings(*options).rows.keys() - fewer.rows.keys() == {
+        f"{path}:1:mock_1",
+        "create_task_1",
+    }
+    with pytest.raises(ValueError, match="--exclude: there is no task 'x', 'y'"):
+        settings(*options, "--exclude", "x", "mock_1", "y")
 
 
 def test_the_identity_has_the_data_and_the_server_of_a_provider(monkeypatch):

@@ -113,10 +113,7 @@ def task_rows(
     problems = unreadable | unplayable_tasks(kept, solo_mode)
     if problems:
         raise BadTasks([problems[number] for number in sorted(problems)])
-    known = {task_id for row in found.values() for task_id in (row.task.id, own_id(row.task))}
-    if not is_tasks_file(path):
-        # one list of ids serves for all splits of a domain
-        known |= set(environment.load_tasks(domain))
+    known = excludable_ids(domain, path)
     unknown = [task_id for task_id in task_filter.exclude if task_id not in known]
     if unknown:
         raise ValueError(f"exclude: there is no task {', '.join(map(repr, unknown))}")
@@ -125,6 +122,19 @@ def task_rows(
     if not kept:
         raise ValueError(f"no task is left{_conditions(solo_mode, task_filter)}")
     return tuple(rows[number] for number in kept)
+
+
+def excludable_ids(domain: str, path: str) -> set[str]:
+    """Return the ids that `exclude` can name: those of the tasks, and those of their episodes.
+
+    Raises:
+        ValueError, OSError: the tasks cannot be read.
+    """
+    if not is_tasks_file(path):
+        # one list of ids serves for all splits of a domain
+        return set(environment.load_tasks(domain))
+    rows, _ = read_tasks_file(absolute_path(path), domain)
+    return {task_id for row in rows.values() for task_id in (row.task.id, own_id(row.task))}
 
 
 def tau2_dataset(

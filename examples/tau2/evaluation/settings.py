@@ -13,6 +13,7 @@ from examples.tau2.data.dataset import (
     BadTasks,
     TaskFilter,
     absolute_path,
+    excludable_ids,
     is_tasks_file,
     task_rows,
 )
@@ -184,7 +185,7 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
         base_url=options.base_url,
         model=options.model,
         datasets=datasets,
-        rows=_rows(datasets, econfig, options.tasks, TaskFilter(exclude=tuple(options.exclude))),
+        rows=_rows(datasets, econfig, options.tasks, options.exclude),
         num_trials=options.trials,
         seed=options.seed,
         tool_choice=options.tool_choice,
@@ -271,13 +272,16 @@ def _rows(
     datasets: list[str],
     econfig: Tau2EnvConfig,
     chosen: list[str] | None,
-    task_filter: TaskFilter,
+    excluded: list[str],
 ) -> dict[str, dict[str, Any]]:
     """Read the rows of the data sets by task id; only the `chosen` ones, if there are any."""
     rows: dict[str, dict[str, Any]] = {}
+    unknown = excluded
     for path in datasets:
         name = f"--tasks-file {path}" if is_tasks_file(path) else path
         try:
+            known = excludable_ids(econfig.domain, path)
+            task_filter = TaskFilter(exclude=tuple(id_ for id_ in excluded if id_ in known))
             found = task_rows(econfig.domain, path, econfig.solo_mode, task_filter)
         except BadTasks as error:
             raise ValueError("\n  ".join([f"{name}:", *error.problems])) from error
@@ -285,6 +289,9 @@ def _rows(
             raise ValueError(f"{name}: {explain_error(error)}") from error
         for row in found:
             rows[find_task_row(row, econfig.domain).task.id] = row
+        unknown = [task_id for task_id in unknown if task_id not in known]
+    if unknown:
+        raise ValueError(f"--exclude: there is no task {', '.join(map(repr, unknown))}")
     if not chosen:
         return rows
     for task_id in chosen:
