@@ -13,9 +13,9 @@ from openai.types.chat import ChatCompletion
 
 from examples.tau2 import expert
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.episode.judge import needs_judge
 from examples.tau2.data.turns import Turn, read_turns
 from examples.tau2.episode import environment
+from examples.tau2.episode.judge import needs_judge
 from tests.commands import run
 from tests.hub import lunches, running_hub
 from tests.own_tasks import mock_db, mock_entry, write
