@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tau2.data_model.message import AssistantMessage, Message, ToolMessage, UserMessage
@@ -229,6 +230,32 @@ def test_one_who_waits_may_be_cancelled_without_the_others():
         return await second
 
     assert len(asyncio.run(ask()).checks) == 2
+
+
+def test_two_event_loops_may_have_equal_conversations_judged_at_once():
+    async def call(messages, tools, tool_choice):
+        if not in_other_loop:
+            in_other_loop.append(True)
+            # meanwhile another thread asks for the same verdicts
+            await asyncio.to_thread(other.submit(ask).result, 30)
+        return await replay([answer(True, True)])(messages, tools, tool_choice)
+
+    def ask() -> Verdicts:
+        return asyncio.run(shared.judge(CONVERSATION, ASSERTIONS))
+
+    in_other_loop: list[bool] = []
+    shared = Judge(call, 60.0)
+    with ThreadPoolExecutor(1) as other:
+        assert len(ask().checks) == 2
+        assert len(ask().checks) == 2
+
+
+def test_a_seed_is_not_sent_again_after_an_answer_of_no_use(monkeypatch):
+    monkeypatch.setattr(participants, "MAX_BACKOFF", 0.0)
+    with LLMServer(in_turn(say("Hm."), answer(True, True))) as server:
+        config = Tau2EnvConfig(judge_llm_base_url=server.base_url, judge_llm_args={"seed": 7})
+        asyncio.run(make_judge(config).judge(CONVERSATION, ASSERTIONS))
+    assert [request.get("seed") for request in server.requests] == [7, None]
 
 
 def test_the_judge_keeps_a_limited_number_of_verdicts(monkeypatch):

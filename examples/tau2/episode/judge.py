@@ -75,7 +75,7 @@ class Judge:
         """Return the LLM's verdicts.
 
         The LLM is called again while its server fails. After an answer of no use, it is called
-        again at temperature 1: at temperature 0 the same answer would come.
+        again at temperature 1 without a seed: otherwise the same answer would come.
 
         Raises:
             JudgeError: the time is up, the server refuses for a reason that does not pass, or
@@ -83,8 +83,10 @@ class Judge:
         """
         case = _Case(conversation, assertions)
         key = hashlib.sha256(json.dumps(case.request).encode()).digest()
-        if key in self._asked:
-            verdicts = await asyncio.shield(self._asked[key])
+        known = self._asked.get(key)
+        # a task of another event loop cannot be awaited before it is done
+        if known and (known.done() or known.get_loop() is asyncio.get_running_loop()):
+            verdicts = await asyncio.shield(known)
             return Verdicts(verdicts.checks)
         asked = asyncio.create_task(self._ask(case))
         asked.add_done_callback(partial(self._forget_failure, key))
@@ -128,8 +130,8 @@ class Judge:
         )
 
     def _forget_failure(self, key: bytes, asked: asyncio.Task[Verdicts]) -> None:
-        if asked.cancelled() or asked.exception():
-            self._asked.pop(key, None)
+        if (asked.cancelled() or asked.exception()) and self._asked.get(key) is asked:
+            del self._asked[key]
 
 
 class _Case:
@@ -157,7 +159,7 @@ class _Case:
                 judge_outage.failed(error)
                 seconds = backoff(len(self.failures) - 1, error)
             if unusable:
-                sampling = {"temperature": 1.0}
+                sampling = {"temperature": 1.0, "seed": None}
             await asyncio.sleep(seconds)
 
     async def ask(self, call: CallLLM, **sampling: Any) -> list[NLAssertionCheck]:
