@@ -50,6 +50,16 @@ def test_a_script_of_expected_actions_has_a_user_unless_it_is_solo():
     assert talk.user[-1]["content"] == USER_STOP
 
 
+def test_instructions_that_name_the_token_of_the_end_do_not_end_the_dialog():
+    row = find_task_row({"task_id": "create_task_1"}, "mock")
+    scenario = row.task.user_scenario.model_copy(
+        update={"instructions": "You want a task. At the end say ###STOP###."}
+    )
+    task = row.task.model_copy(update={"user_scenario": scenario})
+    scripted = script_of_expected_actions(WITH_USER, replace(row, task=task))
+    assert asyncio.run(play_script(scripted)).reward == 1.0
+
+
 def test_an_expected_action_without_a_tool_is_left_out():
     row = find_task_row({"task_id": "create_task_1"}, "mock")
     task = row.task.model_copy(deep=True)

@@ -1,6 +1,7 @@
 """Writes and plays scripts of dialogs: a task's expected actions, or an earlier episode."""
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -160,9 +161,14 @@ def _agent_entry(message: AssistantMessage) -> Entry:
 
 
 def _request(task: Task) -> str:
-    """Write the user's first message: why the user calls, and what the user knows."""
+    """Write the user's first message: why the user calls, and what the user knows.
+
+    Instructions may name the tokens that end a conversation, such as `###STOP###`. The message
+    must not have them.
+    """
     instructions = task.user_scenario.instructions
     if isinstance(instructions, str):
-        return instructions
-    parts = [instructions.reason_for_call, instructions.known_info]
-    return "\n".join(part for part in parts if part)
+        parts = [instructions]
+    else:
+        parts = [instructions.reason_for_call, instructions.known_info]
+    return re.sub("###[A-Z-]+###", "", "\n".join(part for part in parts if part))
