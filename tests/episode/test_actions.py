@@ -93,3 +93,18 @@ def test_a_call_whose_result_is_an_error_has_failed():
     ]
     # an episode may end before the tools have answered
     assert not any(action.failed for action in compare_actions(task(), messages))
+
+
+def test_a_call_that_failed_does_an_action_only_if_no_other_does():
+    failing, done = calls(("a", {}), ("a", {"x": 1}))
+    error, result = (
+        ToolMessage(id="", role="tool", requestor="assistant", error=e) for e in (True, False)
+    )
+    # without arguments, the failing call matches by tau2's comparison
+    found = compare_actions(task(("a", {"x": 1})), [failing, error, done, result])
+    assert [(action.status, action.failed) for action in found] == [
+        ("extra", True),
+        ("matched", False),
+    ]
+    (alone,) = compare_actions(task(("a", {"x": 1})), [failing, error])
+    assert (alone.status, alone.failed) == ("matched", True)

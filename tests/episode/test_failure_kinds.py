@@ -61,6 +61,15 @@ def test_a_write_that_failed_is_not_extra():
     assert solo(failing, LUNCH) == ["wrong_arguments"]
 
 
+def test_an_expected_write_that_failed_is_missing():
+    # without arguments, the call matches by tau2's comparison, but it is an error
+    empty = ("create_task", {})
+    assert solo(empty) == ["missing_write"]
+    assert solo(empty, CREATE) == []
+    assert solo(empty, CREATE, LUNCH) == ["extra_write"]
+    assert solo(empty, CREATE, max_steps=3) == ["max_steps"]
+
+
 def test_an_episode_that_used_up_its_steps_may_have_done_all_that_was_expected():
     assert solo(CREATE, ("get_users", {}), max_steps=2) == ["max_steps"]
     assert solo(*[("get_users", {})] * 3, max_steps=2) == ["missing_write", "max_steps"]

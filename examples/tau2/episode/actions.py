@@ -40,22 +40,26 @@ def compare_actions(task: Task, messages: Sequence[Message]) -> list[ComparedAct
     """Compare the task's expected actions with the tool calls of a conversation.
 
     The result is in the order of the calls; a missing action stands after the one that is expected
-    before it. Each call is compared with one action: exact matches are found first.
+    before it. Each call is compared with one action: exact matches are found first. Of several
+    calls for an action, one whose result is no error is preferred: a call without any arguments
+    matches too, by tau2's own comparison.
     """
     # a call is known by its number; each stands with its message and its place there
     made: list[tuple[int, int, ToolCall]] = []
     for index, message in enumerate(messages):
         if isinstance(message, AssistantMessage | UserMessage):
             made += [(index, place, call) for place, call in enumerate(message.tool_calls or [])]
+    failed = [_is_error(messages, index + 1 + place) for index, place, _ in made]
     expected = environment.expected_actions(task)
-    free = {number: call for number, (_, _, call) in enumerate(made)}
+    # the sort is stable: calls that failed come last
+    order = sorted(range(len(made)), key=failed.__getitem__)
+    free = {number: made[number][2] for number in order}
     matched = _assign(expected, free, Action.compare_with_tool_call, taken={})
     differing = _assign(expected, free, _is_same_tool, taken=matched)
 
     def entry(status: Status, number: int, action: Action | None) -> tuple[int, ComparedAction]:
-        index, place, call = made[number]
-        failed = _is_error(messages, index + 1 + place)
-        return number, ComparedAction(status, action, call, index, failed)
+        index, _, call = made[number]
+        return number, ComparedAction(status, action, call, index, failed[number])
 
     compared: list[tuple[int, ComparedAction]] = []
     # the number of the last call before a missing action
@@ -84,7 +88,7 @@ def _assign(
     is_same: Callable[[Action, ToolCall], bool],
     taken: dict[int, int],
 ) -> dict[int, int]:
-    """Find the first free call for each expected action that is not `taken`.
+    """Find the first free call, in the order of `free`, for each expected action not `taken`.
 
     The result has the number of the call by the number of the action. The calls that are found are
     removed from `free`.

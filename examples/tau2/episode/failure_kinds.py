@@ -69,7 +69,7 @@ def _write_kinds(domain: str, compared: Iterable[ComparedAction]) -> Iterator[st
         if action.expected is not None:
             if not is_write(domain, action.expected.name):
                 continue
-            if action.status == "missing":
+            if action.status == "missing" or (action.status == "matched" and action.failed):
                 yield "missing_write"
             elif action.status == "differs":
                 yield "wrong_arguments"
