@@ -84,7 +84,9 @@ def tau2s_reward(
         (answer(True, True), 1.0),
         (answer(True, False), 0.0),
         (answer(False, False, note="more than was asked for"), 0.0),
+        (answer(True, False, note="The agent says </think>."), 0.0),
         (answer("yes", "true"), 1.0),
+        (answer("yes", "false"), 0.0),
         # more verdicts than assertions
         (answer(True, True, True), 1.0),
         (answer(True, True, False), 0.0),

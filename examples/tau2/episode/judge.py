@@ -190,9 +190,11 @@ def read_verdicts(
     Raises:
         UnusableAnswer: tau2 cannot read the answer, or verdicts are missing.
     """
-    said = AssistantMessage(
-        role="assistant", content=strip_thinking(answer.choices[0].message.content)
-    )
+    content = answer.choices[0].message.content or ""
+    # a JSON object may quote the tags of thoughts
+    if not content.lstrip().startswith("{"):
+        content = strip_thinking(content)
+    said = AssistantMessage(role="assistant", content=content)
     try:
         checks = _evaluate(lambda **_: said, conversation, assertions)
     except Exception as error:
