@@ -135,8 +135,7 @@ def _read_results(path: Path) -> Iterator[RecordedEpisode]:
 def _episode_of_results(info: Info, task: Task, simulation: SimulationRun) -> RecordedEpisode:
     domain = _domain(info, task)
     if domain not in environment.DOMAINS:
-        known = ", ".join(environment.DOMAINS)
-        raise ValueError(f"the domain {domain!r} is none of {known}")
+        raise ValueError(f"the domain {domain!r} is none of {environment.DOMAIN_CHOICES}")
     # tau2, too, knows its solo agent by this word
     solo_mode = "solo" in info.agent_info.implementation
     calls = [

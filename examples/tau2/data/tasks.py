@@ -92,7 +92,7 @@ def unplayable_tasks(rows: dict[int, TaskRow], solo_mode: bool) -> dict[int, str
 def _task_problems(row: TaskRow, solo_mode: bool) -> Iterator[str]:
     domain = row.domain
     if domain not in environment.DOMAINS:
-        yield f"unknown domain {domain!r}; it must be one of {', '.join(environment.DOMAINS)}"
+        yield f"unknown domain {domain!r}; it must be one of {environment.DOMAIN_CHOICES}"
         return
     if solo_mode and domain not in environment.SOLO_DOMAINS:
         yield f"domain {domain} has no solo mode"

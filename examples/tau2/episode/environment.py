@@ -31,6 +31,10 @@ Domain = Literal["airline", "retail", "telecom", "mock", "banking_knowledge"]
 DOMAINS: tuple[str, ...] = tuple(
     domain for domain in get_args(Domain) if domain in registry.get_domains()
 )
+# for messages
+DOMAIN_CHOICES = ", ".join(DOMAINS)
+if "banking_knowledge" not in DOMAINS:
+    DOMAIN_CHOICES += "; banking_knowledge needs the package tau2 1.0.1"
 SOLO_DOMAINS = ("telecom", "mock")
 # tau2's search of documents by BM25 needs neither a network nor a GPU
 RETRIEVAL_VARIANTS = {"banking_knowledge": "bm25"}

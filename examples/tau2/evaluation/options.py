@@ -14,12 +14,11 @@ def options_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     either = argparse.BooleanOptionalAction
-    domains = ", ".join(environment.DOMAINS)
 
     # the tasks
     config_help = "take econfig and eval_gconfig from this training YAML; options override them"
     add("--config", type=expanded_path, help=config_help)
-    add("--domain", help=f"{domains} (default: telecom)")
+    add("--domain", help=f"{', '.join(environment.DOMAINS)} (default: telecom)")
     split_help = "splits of the domain's tasks (default: test, or none with files)"
     add("--split", nargs="+", default=[], help=split_help)
     files_help = "files of your own tasks; see docs/data.md"

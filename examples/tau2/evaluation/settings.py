@@ -235,8 +235,7 @@ def _check_arguments(option: str, arguments: dict[str, Any], variable: str) -> N
 def _check_options(options: Namespace, econfig: Tau2EnvConfig) -> None:
     """Check all that can be checked before the tasks are read."""
     if econfig.domain not in environment.DOMAINS:
-        domains = ", ".join(environment.DOMAINS)
-        raise ValueError(f"--domain {econfig.domain}: choose one of {domains}")
+        raise ValueError(f"--domain {econfig.domain}: choose one of {environment.DOMAIN_CHOICES}")
     if not (options.base_url or options.model):
         raise ValueError("name the model: --base-url of its server, --model, or both")
     if not (econfig.solo_mode or econfig.user_llm_base_url or econfig.user_llm):

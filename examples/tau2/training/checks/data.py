@@ -24,7 +24,7 @@ def check_data(config: Tau2PPOConfig) -> Iterator[str]:
     if econfig.domain not in environment.DOMAINS:
         yield (
             f"econfig.domain={econfig.domain!r} is unknown; "
-            f"choose one of {', '.join(environment.DOMAINS)}"
+            f"choose one of {environment.DOMAIN_CHOICES}"
         )
         return
     if econfig.solo_mode and econfig.domain not in environment.SOLO_DOMAINS:

@@ -45,7 +45,7 @@ def read_settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
     config = _read_config(variables)
     if config.domain not in environment.DOMAINS:
         raise ValueError(
-            f"TAU2_DOMAIN is {config.domain!r}, but must be one of {', '.join(environment.DOMAINS)}"
+            f"TAU2_DOMAIN is {config.domain!r}, but must be one of {environment.DOMAIN_CHOICES}"
         )
     task_id = variables.get("TAU2_TASK_ID")
     if not task_id:
