@@ -52,7 +52,7 @@ def test_what_a_training_config_tells_is_what_the_model_was_trained_on():
 
 def test_each_point_that_differs_is_named():
     options = ["--trials", "2", "--max-steps", "100", "--temperature", "1", "--seed", "1"]
-    options += ["--user-model", "u", "--judge-model", "j", "--tasks", "0"]
+    options += ["--user-model", "u", "--judge-model", "j", "--tasks", "0", "--timeout", "60"]
     _, board = evaluation("--domain", "airline", *options)
     assert differences(board) == [
         "max_steps: 100, on the leaderboard 200",
@@ -61,6 +61,7 @@ def test_each_point_that_differs_is_named():
         "the user LLM: u, on the leaderboard gpt-5.2",
         "the user LLM's arguments: {}, on the leaderboard {'reasoning_effort': 'low'}",
         "the judge: j, on the leaderboard gpt-4.1-2025-04-14",
+        "timeout: 60 s, on the leaderboard none (the default: 3600 s)",
         "trials: 2, on the leaderboard at least 4",
         "the tasks are not all those of base, and no others",
     ]
