@@ -67,6 +67,11 @@ def test_each_point_that_differs_is_named():
     ]
 
 
+def test_mock_is_no_domain_of_the_leaderboard():
+    _, board = evaluation("--domain", "mock")
+    assert differences(board) == ["the leaderboard has no mock"]
+
+
 def airline_gold() -> tuple[LLMServer, LLMServer]:
     """Make an agent that does what airline's tasks expect, and a user that names its task."""
     tasks = environment.load_tasks("airline")

@@ -127,6 +127,8 @@ def _differences(settings: EvaluationSettings) -> Iterator[str]:
     for name, (value, board) in points.items():
         if value != board:
             yield f"{name}: {value}, on the leaderboard {board}"
+    if config.domain == "mock":
+        yield "the leaderboard has no mock"
     if config.timeout < TIMEOUT:
         yield f"timeout: {config.timeout:g} s, on the leaderboard none (the default: {TIMEOUT:g} s)"
     if settings.num_trials < MIN_TRIALS:
