@@ -313,6 +313,7 @@ class Tau2AgentWorkflow:
             turns=episode.agent.turns,
             user_prompt_tokens=user.prompt_tokens if user else 0,
             user_completion_tokens=user.completion_tokens if user else 0,
+            user_usd=user.usd if user else 0.0,
             user_seconds=user.seconds if user else 0.0,
             user_lost_seconds=user.lost_seconds if user else 0.0,
             judge_prompt_tokens=verdicts.prompt_tokens,

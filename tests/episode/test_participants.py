@@ -132,8 +132,13 @@ def test_a_user_that_stays_silent_rejects_the_episode_before_its_deadline():
 
 @pytest.mark.parametrize("refusal", [{"refusal": "No."}, {"content": "<think>hm</think>"}])
 def test_what_a_user_model_cannot_say_is_no_answer(refusal):
-    info = play([say("Well?")], [altered(say(None), **refusal), HELLO, STOP])
+    answers = [altered(say(None), **refusal), HELLO, STOP]
+    info = play([say("Well?")], [{**answer, "cost": 0.25} for answer in answers])
     assert info.simulation.messages[1].content == "Hello"
+    # each answer is paid for, also one of no use
+    statistics = info.statistics()
+    assert statistics["user/usd"] == 0.75
+    assert statistics["user/prompt_tokens"] == 3 * HELLO["usage"]["prompt_tokens"]
 
 
 def test_an_episode_that_the_user_ends_at_once_counts_in_an_evaluation_only():

@@ -141,3 +141,9 @@ def test_what_is_no_folder_of_results_is_refused(tmp_path):
         file.write("\n")
     with pytest.raises(ValueError, match="line 2 of .*/episodes.jsonl is no trial"):
         compare(a, a)
+    (a / "settings.json").write_text("[1]")
+    with pytest.raises(ValueError, match="settings.json cannot be read"):
+        compare(a, a)
+    (a / "episodes.jsonl").unlink()
+    with pytest.raises(ValueError, match="has no episodes.jsonl; name the folder"):
+        compare(a, a)

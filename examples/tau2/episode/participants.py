@@ -239,9 +239,9 @@ class SoloAgent(AsyncAgent, LLMSoloAgent):
 class User(UserSimulator):
     """tau2's `UserSimulator` with an asynchronous LLM.
 
-    `prompt_tokens`, `completion_tokens` and `seconds` are sums over the calls of its LLM.
-    `lost_seconds` went into failed calls and the waits after them. `is_thinking` tells whether the
-    user was to speak when the episode ended.
+    `prompt_tokens`, `completion_tokens`, `usd` and `seconds` are sums over the calls of its LLM.
+    Answers of no use are paid for, too. `lost_seconds` went into failed calls and the waits after
+    them. `is_thinking` tells whether the user was to speak when the episode ended.
     """
 
     @property
@@ -255,6 +255,7 @@ class User(UserSimulator):
         self.history: list[dict] = [{"role": "system", "content": self.system_prompt}]
         self.next_message: UserMessage | None = None
         self.prompt_tokens = self.completion_tokens = 0
+        self.usd = 0.0
         self.seconds = 0.0
         self.lost_seconds = 0.0
         self.last_error: Exception | None = None
@@ -317,13 +318,17 @@ class User(UserSimulator):
             attempt += 1
 
     def _to_message(self, completion: ChatCompletion) -> UserMessage:
-        """Convert a completion to the user's message, and count its tokens.
+        """Convert a completion to the user's message, and count its tokens and USD.
 
         Raises:
             UnusableAnswer: the answer is empty or a refusal, has thinking only, or has a tool call
                 that does not parse.
         """
         message, usage = completion.choices[0].message, token_usage(completion)
+        cost = completion_cost(completion)
+        self.prompt_tokens += usage["prompt_tokens"]
+        self.completion_tokens += usage["completion_tokens"]
+        self.usd += cost
         if message.refusal:
             raise UnusableAnswer(f"the model refuses: {message.refusal}")
         try:
@@ -331,13 +336,11 @@ class User(UserSimulator):
         except UnparsableToolCall as error:
             raise UnusableAnswer(describe_error(error)) from error
         content = to_utf8(message.content)
-        self.prompt_tokens += usage["prompt_tokens"]
-        self.completion_tokens += usage["completion_tokens"]
         said = UserMessage(
             role="user",
             content=strip_thinking(content),
             tool_calls=calls,
-            cost=completion_cost(completion),
+            cost=cost,
             usage=usage,
         )
         if said.content != content:

@@ -66,6 +66,7 @@ class Tau2RunInfo:
     judge_prompt_tokens: int = 0
     judge_completion_tokens: int = 0
     judge_usd: float = 0.0
+    user_usd: float = 0.0
     failure_kinds: list[str] = field(default_factory=list)
 
     @property
@@ -115,7 +116,6 @@ class Tau2RunInfo:
         messages = self.simulation.messages
         tool_messages = [message for message in messages if isinstance(message, ToolMessage)]
         spoken = [message for message in messages if isinstance(message, AssistantMessage)]
-        said = [message for message in messages if isinstance(message, UserMessage)]
         return {
             "episode/reward": self.reward,
             "episode/solved": float(self.reward >= 1.0),
@@ -134,7 +134,7 @@ class Tau2RunInfo:
             "user/lost_seconds": self.user_lost_seconds,
             "user/prompt_tokens": self.user_prompt_tokens,
             "user/completion_tokens": self.user_completion_tokens,
-            "user/usd": sum(message.cost or 0.0 for message in said),
+            "user/usd": self.user_usd,
             "judge/prompt_tokens": self.judge_prompt_tokens,
             "judge/completion_tokens": self.judge_completion_tokens,
             "judge/usd": self.judge_usd,

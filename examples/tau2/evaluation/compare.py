@@ -170,13 +170,14 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
+    for name in ("settings.json", "episodes.jsonl"):
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"--compare: {folder} has no {name}; name the folder of an evaluation's results"
+            )
     try:
-        return json.loads((folder / "settings.json").read_text())
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"--compare: {folder} has no settings.json; name the folder of an evaluation's results"
-        ) from error
-    except ValueError as error:
+        return dict(json.loads((folder / "settings.json").read_text()))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"--compare: {folder}/settings.json cannot be read: {error}") from error
 
 
