@@ -30,13 +30,13 @@ def prepare(argv: list[str]) -> PreparedRun:
         ConfigError: the config or the data have problems; the error lists all of them.
     """
     from examples.tau2.training.checks import find_supervised_problems
-    from examples.tau2.training.checks.hub import pin_data_sets
     from examples.tau2.training.checks.loading import load_config
     from examples.tau2.training.checks.summary import summarize_supervised
     from examples.tau2.training.checks.supervised import (
         check_last_step_is_saved,
         load_supervised_data,
     )
+    from examples.tau2.training.pinned_data import pin_data_sets
     from examples.tau2.utils import Tau2SFTConfig
 
     config, problems = load_config(argv, Tau2SFTConfig)

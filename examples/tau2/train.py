@@ -36,9 +36,9 @@ def prepare(argv: list[str]) -> PreparedRun:
         ConfigError: the config has problems; the error lists all of them.
     """
     from examples.tau2.training.checks import find_problems
-    from examples.tau2.training.checks.hub import pin_data_sets
     from examples.tau2.training.checks.loading import load_config
     from examples.tau2.training.checks.summary import summarize
+    from examples.tau2.training.pinned_data import pin_data_sets
     from examples.tau2.utils import Tau2PPOConfig
 
     config, problems = load_config(argv, Tau2PPOConfig)

@@ -1,6 +1,6 @@
 """The text of a summary."""
 
-from examples.tau2.evaluation.failures import FailureTable
+from examples.tau2.evaluation.failure_table import FailureTable
 from examples.tau2.evaluation.metrics import Estimate, Metrics, measure_task
 from examples.tau2.evaluation.settings import Difference, TrialKey
 from examples.tau2.evaluation.summary import MAX_LISTED_TASKS, Summary, summary_lines

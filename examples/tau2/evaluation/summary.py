@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from examples.tau2.episode import environment
-from examples.tau2.evaluation.failures import FailureTable, failure_lines, failure_table
+from examples.tau2.evaluation.failure_table import FailureTable, failure_lines, failure_table
 from examples.tau2.evaluation.metrics import Metrics, measure, measure_task
 from examples.tau2.evaluation.settings import Difference, EvaluationSettings, TrialKey
 from examples.tau2.evaluation.setup_hints import add_signs, setup_hints

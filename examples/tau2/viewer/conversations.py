@@ -14,7 +14,7 @@ from examples.tau2.episode.participants import AgentTurn
 from examples.tau2.episode.solo_tickets import completed_ticket
 from examples.tau2.episode.tau2_data import tau2_source
 from examples.tau2.episode.trajectory import Tau2RunInfo
-from examples.tau2.viewer.databases import DatabaseDifference, database_differences
+from examples.tau2.viewer.differences import DatabaseDifference, database_differences
 
 
 class EpisodeEntry(TypedDict):
@@ -81,7 +81,7 @@ class ShownAction(TypedDict):
 
 
 class ShownDifference(TypedDict):
-    """A difference of the databases; see `databases.database_differences`."""
+    """A difference of the databases; see `differences.database_differences`."""
 
     path: str
     expected: NotRequired[str]

@@ -7,7 +7,7 @@ import pytest
 from examples.tau2.training.checks.loading import first_line, load_config
 from examples.tau2.training.launch import ConfigError
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
-from tests.training.checks.conftest import AIRLINE
+from tests.training.conftest import AIRLINE
 
 
 @pytest.mark.parametrize(

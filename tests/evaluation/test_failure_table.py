@@ -1,7 +1,7 @@
 """The table of the kinds of failure in an evaluation."""
 
 from examples.tau2.episode.failure_kinds import FAILURE_KINDS
-from examples.tau2.evaluation.failures import failure_lines, failure_table
+from examples.tau2.evaluation.failure_table import failure_lines, failure_table
 from examples.tau2.evaluation.settings import TrialKey
 from examples.tau2.evaluation.setup_hints import EpisodeSigns, add_signs
 from examples.tau2.evaluation.store import Trial

@@ -6,10 +6,10 @@ from copy import deepcopy
 import pytest
 from areal.api.cli_args import save_config
 
-from examples.tau2.training.checks.hub import pin_data_sets
 from examples.tau2.training.checks.loading import load_config
 from examples.tau2.training.checks.summary import summarize
 from examples.tau2.training.launch import ConfigError
+from examples.tau2.training.pinned_data import pin_data_sets
 from examples.tau2.utils import Tau2PPOConfig
 from tests.hub import forget, lunches, running_hub
 

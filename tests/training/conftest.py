@@ -1,4 +1,4 @@
-"""The airline config, on which the checks are tested."""
+"""The airline config, on which checks and more are tested."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -10,7 +10,7 @@ from examples.tau2.data.tasks import find_task_row
 from examples.tau2.episode import environment
 from examples.tau2.episode.judge import needs_judge
 from examples.tau2.episode.trajectory import Tau2RunInfo
-from examples.tau2.viewer.databases import database_differences
+from examples.tau2.viewer.differences import database_differences
 from tests.scripted import ground_truth, replay, say
 
 
