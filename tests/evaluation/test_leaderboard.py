@@ -63,7 +63,7 @@ def test_each_point_that_differs_is_named():
         "the judge: j, on the leaderboard gpt-4.1-2025-04-14",
         "timeout: 60 s, on the leaderboard none (the default: 3600 s)",
         "trials: 2, on the leaderboard at least 4",
-        "the tasks are not all those of base, and no others",
+        "the tasks are not exactly those of the split base",
     ]
 
 

@@ -5,7 +5,7 @@ They are those of tau2-bench 1.0.1 (docs/leaderboard-submission.md of its checko
 
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,7 @@ class Leaderboard:
 
     def to_json(self) -> dict[str, object]:
         """Make the part of summary.json."""
-        return {
-            "submission_type": self.submission_type,
-            "differences": self.differences,
-            "trained_tasks": self.trained_tasks,
-        }
+        return {"submission_type": self.submission_type, **asdict(self)}
 
     def lines(self) -> Iterator[str]:
         """Write it for human readers, line by line."""
@@ -135,7 +131,7 @@ def _differences(settings: EvaluationSettings) -> Iterator[str]:
         yield f"trials: {settings.num_trials}, on the leaderboard at least {MIN_TRIALS}"
     base = {row["task_id"] for row in task_rows(config.domain, f"tau2/{SPLIT}")}
     if settings.rows.keys() != base:
-        yield f"the tasks are not all those of {SPLIT}, and no others"
+        yield f"the tasks are not exactly those of the split {SPLIT}"
     wrong = wrong_gold(settings.task_row(task_id) for task_id in settings.rows)
     if wrong:
         yield f"tasks of an older tau2-bench, whose gold is known to be wrong: {wrong}"
