@@ -48,7 +48,7 @@ _JUDGED_ENDS = (TerminationReason.AGENT_STOP, TerminationReason.USER_STOP)
 class Verdicts:
     """The verdicts on an episode, and what they cost.
 
-    The costs are those of all calls, also of calls whose answer was of no use. They are 0 where
+    The costs are those of all calls, also of calls with an unusable answer. They are 0 where
     another episode has asked for the same verdicts.
     """
 
@@ -74,12 +74,12 @@ class Judge:
     async def judge(self, conversation: Sequence[Message], assertions: list[str]) -> Verdicts:
         """Return the LLM's verdicts.
 
-        The LLM is called again while its server fails. After an answer of no use, it is called
+        The LLM is called again while its server fails. After an unusable answer, it is called
         again at temperature 1 without a seed: otherwise the same answer would come.
 
         Raises:
             JudgeError: the time is up, the server refuses for a reason that does not pass, or
-                several answers are of no use.
+                several answers are unusable.
         """
         case = _Case(conversation, assertions)
         key = hashlib.sha256(json.dumps(case.request).encode()).digest()
@@ -185,7 +185,7 @@ def read_verdicts(
 ) -> list[NLAssertionCheck]:
     """Read the judge's answer as tau2 does; there may be more verdicts than assertions.
 
-    tau2 takes an assertion without a verdict for met. Here such an answer is of no use.
+    tau2 takes an assertion without a verdict for met. Here such an answer is unusable.
 
     Raises:
         UnusableAnswer: tau2 cannot read the answer, or verdicts are missing.

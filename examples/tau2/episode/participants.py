@@ -240,7 +240,7 @@ class User(UserSimulator):
     """tau2's `UserSimulator` with an asynchronous LLM.
 
     `prompt_tokens`, `completion_tokens`, `usd` and `seconds` are sums over the calls of its LLM.
-    Answers of no use are paid for, too. `lost_seconds` went into failed calls and the waits after
+    Unusable answers are paid for, too. `lost_seconds` went into failed calls and the waits after
     them. `is_thinking` tells whether the user was to speak when the episode ended.
     """
 
