@@ -61,7 +61,7 @@ def test_a_judge_that_judges(judged):
     (request,) = server.requests
     assert request["response_format"] == {"type": "json_object"}
     (row,) = [line for line in summarize(config).splitlines() if line.strip().startswith("judge")]
-    assert row == f"       judge  None at {server.base_url}, tasks: train_dataset 1"
+    assert row == f"       judge  default at {server.base_url}, for 1 tasks of train_dataset"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,7 @@ def test_a_judge_that_judges(judged):
 def test_a_judge_that_does_not_judge(judged, answer, cause):
     with LLMServer(in_turn(answer)) as server:
         (problem,) = probe_judge_llm(judged(f"econfig.judge_llm_base_url={server.base_url}"))
+    assert problem.startswith(f"the judge default at {server.base_url} does not answer")
     assert cause in problem and "set econfig.judge_llm" in problem
     assert len(server.requests) == 1
 

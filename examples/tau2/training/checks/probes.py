@@ -93,7 +93,8 @@ def probe_judge_llm(config: Tau2PPOConfig) -> Iterator[str]:
         asyncio.run(judge.probe())
     except Exception as error:
         yield (
-            f"the judge {econfig.judge_llm} at {where} does not answer ({describe_error(error)}); "
+            f"the judge {econfig.judge_llm or 'default'} at {where} does not answer "
+            f"({describe_error(error)}); "
             "set econfig.judge_llm, econfig.judge_llm_base_url and TAU2_JUDGE_LLM_API_KEY in the "
             "environment; econfig.judge_llm_args has the arguments of its calls, and null leaves "
             "one out"

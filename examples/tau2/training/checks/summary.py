@@ -99,8 +99,8 @@ def _describe_judge(config: Tau2PPOConfig) -> dict[str, str]:
     if not tasks:
         return {}
     server = config.econfig.judge_llm_base_url or "litellm"
-    numbers = ", ".join(f"{option} {len(ids)}" for option, ids in tasks.items())
-    return {"judge": f"{config.econfig.judge_llm} at {server}, tasks: {numbers}"}
+    numbers = " and ".join(f"{len(ids)} tasks of {option}" for option, ids in tasks.items())
+    return {"judge": f"{config.econfig.judge_llm or 'default'} at {server}, for {numbers}"}
 
 
 def _describe_turns(dataset: DatasetConfig, samples: list[Sample]) -> str:
