@@ -61,6 +61,20 @@ def test_a_write_that_failed_is_not_extra():
     assert solo(failing, LUNCH) == ["wrong_arguments"]
 
 
+def test_a_write_that_leaves_the_expected_state_is_not_extra():
+    update = say(None, ("update_task_status", {"task_id": "task_2", "status": "completed"}))
+    says = [update, update, say("Done.")]
+    user = [say("Hello."), say("###STOP###")]
+    assert play("mock", "update_task_with_initialization_data", says, user) == ["not_communicated"]
+
+
+def test_an_extra_write_of_the_user_is_no_failure_of_the_agent():
+    task_id = environment.task_splits("telecom")["small"][0]
+    user = [say("My data is off."), say(None, ("toggle_airplane_mode", {})), say("###STOP###")]
+    kinds = play("telecom", task_id, [say("Toggle it.")], user)
+    assert kinds == ["user_stopped_early", "missing_write"]
+
+
 def test_an_expected_write_that_failed_is_missing():
     # without arguments, the call matches by tau2's comparison, but it is an error
     empty = ("create_task", {})

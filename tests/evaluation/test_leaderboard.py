@@ -12,6 +12,7 @@ from examples.tau2.episode import environment
 from examples.tau2.evaluation.leaderboard import Leaderboard, check_rules, leaderboard_options
 from examples.tau2.evaluation.options import options_parser
 from examples.tau2.evaluation.settings import settings_from_options
+from tests.own_tasks import entry, write
 from tests.scripted import LLMServer, ground_truth, is_probe, say
 
 CONFIG = "examples/tau2/config_1.7b_airline.yaml"
@@ -65,6 +66,23 @@ def test_each_point_that_differs_is_named():
         "trials: 2, on the leaderboard at least 4",
         "the tasks are not exactly those of the split base",
     ]
+
+
+def test_of_a_tasks_file_only_equal_tasks_are_in_the_training_data(tmp_path):
+    equal, other = entry("airline", "0"), entry("airline", "1")
+    other["user_scenario"] = entry("airline", "2")["user_scenario"]
+    path = write(tmp_path, [equal, other])
+    settings, board = evaluation("--config", CONFIG, "--tasks-file", path)
+    assert settings.datasets == [path] and len(settings.rows) == 2
+    assert board.trained_tasks == [f"{path}:1:0"]
+    assert "the tasks are not exactly those of the split base" in board.differences
+
+
+def test_a_judge_on_a_server_is_not_called_as_the_leaderboards():
+    settings, board = evaluation("--domain", "airline", "--judge-base-url", "http://j/v1")
+    assert settings.econfig.judge_llm is None
+    (difference,) = differences(board)
+    assert difference.startswith("the judge: ")
 
 
 def test_mock_is_no_domain_of_the_leaderboard():
