@@ -177,6 +177,8 @@ def test_a_failing_judge_is_asked_again_and_all_its_tokens_count(monkeypatch):
         (verdicts,) = ask_at_once(server, CONVERSATION)
     assert [check.met for check in verdicts.checks] == [True, True]
     assert verdicts.prompt_tokens == 300
+    # the outage began with the first failed call, and is over
+    assert judge.judge_outage.failures and judge.judge_outage.since is None
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_two_event_loops_may_have_equal_conversations_judged_at_once():
         assert len(ask().checks) == 2
 
 
-def test_a_seed_is_not_sent_again_after_an_answer_of_no_use(monkeypatch):
+def test_a_seed_is_not_sent_again_after_an_unusable_answer(monkeypatch):
     monkeypatch.setattr(participants, "MAX_BACKOFF", 0.0)
     with LLMServer(in_turn(say("Hm."), answer(True, True))) as server:
         config = Tau2EnvConfig(judge_llm_base_url=server.base_url, judge_llm_args={"seed": 7})
