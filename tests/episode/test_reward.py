@@ -86,16 +86,18 @@ def test_results_hashes_and_rewards_are_stock_tau2s(domain, solo_mode, tmp_path)
 def behaviours_of(task: Task, domain: str, solo_mode: bool, seed: int) -> Iterator[list[ToolCall]]:
     """Make conversations on a task, as lists of calls.
 
-    One has the expected calls. In others, one of them is left out, or altered. Two have random
+    One has the expected calls. In two others, one of them is left out, or altered. Two have random
     calls, and one has none.
     """
     expected = expected_calls(task, solo_mode)
     rng = random.Random(seed)
     yield expected
-    for number, call in enumerate(expected):
-        yield [*expected[:number], *expected[number + 1 :]]
+    if expected:
+        number = rng.randrange(len(expected))
+        before, call, after = expected[:number], expected[number], expected[number + 1 :]
+        yield before + after
         if call.arguments:
-            yield [*expected[:number], altered(call, domain, rng), *expected[number + 1 :]]
+            yield [*before, altered(call, domain, rng), *after]
     yield random_calls(domain, solo_mode, seed, 12)
     yield [*random_calls(domain, solo_mode, -1 - seed, 4), *expected]
     yield []
