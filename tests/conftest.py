@@ -26,7 +26,13 @@ from tests.waiting import until
 ROOT = Path(__file__).parents[1]
 # the tests that need no AReaL; a module among them that does skips itself
 ROOMS_WITHOUT_AREAL = ("data", "episode", "evaluation", "viewer")
-COMMANDS_WITHOUT_AREAL = ("test_evaluate.py", "test_expert.py", "test_report.py", "test_rooms.py")
+FILES_WITHOUT_AREAL = (
+    "test_evaluate.py",
+    "test_expert.py",
+    "test_gold.py",
+    "test_report.py",
+    "test_rooms.py",
+)
 # fixtures that start processes, wherever they are defined
 PROCESS_FIXTURES = {"aenv_service", "browser", "model", "slurm"}
 
@@ -41,7 +47,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     place = collection_path.relative_to(ROOT).parts
     if find_spec("areal") or len(place) < 2 or place[0] != "tests":
         return None
-    is_without = place[1] in ROOMS_WITHOUT_AREAL + COMMANDS_WITHOUT_AREAL
+    is_without = place[1] in ROOMS_WITHOUT_AREAL + FILES_WITHOUT_AREAL
     return None if is_without else True
 
 
