@@ -161,6 +161,7 @@ def test_the_report_shows_every_curve_and_episode(folder, trajectories):
         "Reward",
         "Solved",
         "Why training episodes ended",
+        "Kinds of failure in training",
         "Length",
         "Tokens",
         "Seconds by phase",
