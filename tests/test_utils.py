@@ -8,7 +8,13 @@ import litellm
 import pytest
 import tau2.utils.llm_utils
 
+from examples.tau2 import utils
+from examples.tau2.episode.trajectory import Tau2RunInfo
 from examples.tau2.utils import Tau2EnvConfig, Tau2PPOConfig, silence_costs
+
+
+def test_the_record_of_an_episode_has_its_specified_place():
+    assert utils.Tau2RunInfo is Tau2RunInfo
 
 
 def test_defaults_are_the_specified():
