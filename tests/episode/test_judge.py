@@ -12,7 +12,7 @@ from tau2.data_model.tasks import RewardType, Task
 from tau2.evaluator.evaluator import EvaluationType, evaluate_simulation
 
 from examples.tau2.agent import Tau2AgentWorkflow
-from examples.tau2.episode import environment, judge, participants
+from examples.tau2.episode import environment, judge, retries
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.failures import JudgeError
 from examples.tau2.episode.judge import Judge, Verdicts, assertions_to_judge, make_judge
@@ -114,7 +114,7 @@ def test_verdicts_count_as_in_tau2s_own_evaluator(verdicts, reward, monkeypatch)
     ],
 )
 def test_what_tau2_cannot_read_is_asked_for_again(useless, monkeypatch):
-    monkeypatch.setattr(participants, "MAX_BACKOFF", 0.0)
+    monkeypatch.setattr(retries, "MAX_BACKOFF", 0.0)
     task, run = judged_task(), simulation()
     with LLMServer(in_turn(useless)) as theirs, LLMServer(in_turn(useless, answer(1, 1))) as ours:
         with pytest.raises(Exception):  # noqa: B017
@@ -125,7 +125,7 @@ def test_what_tau2_cannot_read_is_asked_for_again(useless, monkeypatch):
 
 @pytest.mark.parametrize("fewer", [answer(True), answer(), say("{}")])
 def test_a_missing_verdict_is_asked_for_again_where_tau2_takes_it_for_met(fewer, monkeypatch):
-    monkeypatch.setattr(participants, "MAX_BACKOFF", 0.0)
+    monkeypatch.setattr(retries, "MAX_BACKOFF", 0.0)
     task, run = judged_task(), simulation()
     with LLMServer(in_turn(fewer)) as theirs:
         assert tau2s_reward(theirs, task, run, monkeypatch).reward == 1.0
@@ -171,7 +171,7 @@ def test_equal_conversations_are_judged_once_also_in_other_workflows():
 
 
 def test_a_failing_judge_is_asked_again_and_all_its_tokens_count(monkeypatch):
-    monkeypatch.setattr(participants, "MAX_BACKOFF", 0.0)
+    monkeypatch.setattr(retries, "MAX_BACKOFF", 0.0)
     faults = [None, (429, {}), (500, {}), b'{"choices": [', say(""), say("<think>hm</think>")]
     with LLMServer(in_turn(*faults, answer(True, True))) as server:
         (verdicts,) = ask_at_once(server, CONVERSATION)
@@ -192,7 +192,7 @@ def test_a_failing_judge_is_asked_again_and_all_its_tokens_count(monkeypatch):
 def test_a_judge_without_verdicts_fails_all_who_wait_and_is_asked_anew_later(
     fault, calls, cause, monkeypatch
 ):
-    monkeypatch.setattr(participants, "MAX_BACKOFF", 0.0)
+    monkeypatch.setattr(retries, "MAX_BACKOFF", 0.0)
     with LLMServer(in_turn(*[fault] * calls, answer(True, True))) as server:
         failures = ask_at_once(server, CONVERSATION, CONVERSATION)
         assert all(isinstance(each, JudgeError) and cause in str(each) for each in failures)
@@ -255,7 +255,7 @@ def test_two_event_loops_may_have_equal_conversations_judged_at_once():
 
 
 def test_a_seed_is_not_sent_again_after_an_unusable_answer(monkeypatch):
-    monkeypatch.setattr(participants, "MAX_BACKOFF", 0.0)
+    monkeypatch.setattr(retries, "MAX_BACKOFF", 0.0)
     with LLMServer(in_turn(say("Hm."), answer(True, True))) as server:
         config = Tau2EnvConfig(judge_llm_base_url=server.base_url, judge_llm_args={"seed": 7})
         asyncio.run(make_judge(config).judge(CONVERSATION, ASSERTIONS))

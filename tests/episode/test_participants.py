@@ -9,7 +9,7 @@ import pytest
 
 from examples.tau2 import agent as agent_module
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
-from examples.tau2.episode import participants
+from examples.tau2.episode import participants, retries
 from examples.tau2.episode.failures import UserSimulatorError
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from tests.scripted import LLMServer, in_turn, say
@@ -40,7 +40,7 @@ def play(agent_answers, user_answers, *, trains: bool = False, **econfig) -> Tau
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(participants, "MAX_BACKOFF", 0.0)
+    monkeypatch.setattr(retries, "MAX_BACKOFF", 0.0)
 
 
 def test_the_agents_thoughts_go_back_to_it_and_not_to_the_user():

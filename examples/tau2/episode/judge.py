@@ -24,15 +24,10 @@ from tau2.evaluator.evaluator_nl_assertions import NLAssertionsEvaluator
 
 from examples.tau2.episode.completions import completion_cost, strip_thinking, token_usage
 from examples.tau2.episode.config import Tau2EnvConfig
-from examples.tau2.episode.failures import (
-    JudgeError,
-    UnusableAnswer,
-    describe_error,
-    is_transient,
-)
+from examples.tau2.episode.failures import JudgeError, UnusableAnswer, describe_error
 from examples.tau2.episode.llm import PROBE_TIMEOUT, CallLLM, configured_llm
 from examples.tau2.episode.outage import judge_outage
-from examples.tau2.episode.participants import MAX_UNUSABLE_ANSWERS, backoff
+from examples.tau2.episode.retries import Retries
 
 NO_JUDGE = (
     "it has assertions (NL_ASSERTION) that an LLM must judge: name one by econfig.judge_llm, or "
@@ -119,7 +114,8 @@ class Judge:
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            cause = describe_error(case.failures[-1]) if case.failures else "it was slow"
+            last_error = case.retries.last_error
+            cause = describe_error(last_error) if last_error else "it was slow"
             raise JudgeError(f"no verdicts within {self.timeout:g} s ({cause})") from error
         usage = [token_usage(answer) for answer in case.answers]
         return Verdicts(
@@ -135,32 +131,25 @@ class Judge:
 
 
 class _Case:
-    """A conversation that is judged: its request, and the answers and failures so far."""
+    """A conversation that is judged: its request, and the answers and retries so far."""
 
     def __init__(self, conversation: Sequence[Message], assertions: list[str]):
         self.conversation = conversation
         self.assertions = assertions
         self.request = judge_request(conversation, assertions)
         self.answers: list[ChatCompletion] = []
-        self.failures: list[Exception] = []
+        self.retries = Retries(judge_outage)
 
     async def ask_until_answered(self, call: CallLLM) -> list[NLAssertionCheck]:
-        sampling: dict[str, Any] = {}
         while True:
             try:
-                checks = await self.ask(call, **sampling)
+                checks = await self.ask(call, **self.retries.sampling)
                 judge_outage.recovered()
                 return checks
             except Exception as error:
-                self.failures.append(error)
-                unusable = sum(isinstance(failure, UnusableAnswer) for failure in self.failures)
-                if not is_transient(error) or unusable > MAX_UNUSABLE_ANSWERS:
+                if not self.retries.allowed_after(error):
                     raise JudgeError(describe_error(error)) from error
-                judge_outage.failed(error)
-                seconds = backoff(len(self.failures) - 1, error)
-            if unusable:
-                sampling = {"temperature": 1.0, "seed": None}
-            await asyncio.sleep(seconds)
+            await self.retries.pause()
 
     async def ask(self, call: CallLLM, **sampling: Any) -> list[NLAssertionCheck]:
         answer = await call(self.request, None, None, **sampling)

@@ -5,7 +5,6 @@ before. A participant keeps its history as OpenAI messages, which are only ever 
 """
 
 import asyncio
-import random
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -34,8 +33,6 @@ from examples.tau2.episode.failures import (
     agent_failure,
     describe_error,
     is_busy,
-    is_transient,
-    retry_after,
 )
 from examples.tau2.episode.llm import CallLLM
 from examples.tau2.episode.messages import (
@@ -45,16 +42,12 @@ from examples.tau2.episode.messages import (
     to_openai,
 )
 from examples.tau2.episode.outage import user_outage
+from examples.tau2.episode.retries import MAX_UNUSABLE_ANSWERS, Retries, backoff
 
-# the longest wait between two calls of an LLM that fails, in seconds, if its server names none
-MAX_BACKOFF = 10.0
-# the longest wait that a server may ask for, in seconds
-MAX_RETRY_AFTER = 60.0
 # how often a call of the agent's LLM is repeated
 MAX_REPEATS = 10
-# after how many unusable answers the user LLM gets `NUDGE`
-MAX_UNUSABLE_ANSWERS = 3
-# what the last message of the user's history ends with after unusable answers; it is not kept
+# what the last message of the user's history ends with at the last call after unusable answers; it
+# is not kept
 NUDGE = (
     "(Instruction, not part of the conversation: your last answers were empty or could not be "
     "read. Answer now with what you, the customer, say next, in plain text. "
@@ -291,31 +284,23 @@ class User(UserSimulator):
         self.next_message = said
 
     async def _answer(self) -> UserMessage:
-        attempt = unusable = 0
+        retries = Retries(user_outage)
         history = self.history
-        sampling: dict[str, Any] = {}
         while True:
             start = time.perf_counter()
             try:
-                completion = await self.call(history, self.schemas, "auto", **sampling)
+                completion = await self.call(history, self.schemas, "auto", **retries.sampling)
                 return self._to_message(completion)
             except Exception as error:
-                unusable += isinstance(error, UnusableAnswer)
-                if not is_transient(error) or unusable > MAX_UNUSABLE_ANSWERS:
+                if not retries.allowed_after(error):
                     raise UserSimulatorError(describe_error(error)) from error
                 self.last_error = error
-                user_outage.failed(error)
-                seconds = backoff(attempt, error)
-            if unusable:
-                # at temperature 0, or with the same seed, the same answer would come again
-                sampling = {"temperature": 1.0, "seed": None}
-            if unusable == MAX_UNUSABLE_ANSWERS:
+            if retries.unusable == MAX_UNUSABLE_ANSWERS:
                 history = _with_nudge(self.history)
             try:
-                await asyncio.sleep(seconds)
+                await retries.pause()
             finally:
                 self.lost_seconds += time.perf_counter() - start
-            attempt += 1
 
     def _to_message(self, completion: ChatCompletion) -> UserMessage:
         """Convert a completion to the user's message, and count its tokens and USD.
@@ -362,16 +347,6 @@ def _with_nudge(history: list[dict]) -> list[dict]:
     """Add `NUDGE` to the last message of a history: some servers want roles to alternate."""
     last = history[-1]
     return [*history[:-1], {**last, "content": f"{last['content']}\n\n{NUDGE}"}]
-
-
-def backoff(attempt: int, error: Exception) -> float:
-    """Return the seconds to wait after a failed call.
-
-    They are 0.25, 0.5, 1, ... up to `MAX_BACKOFF`, times a random factor; or more, if the server
-    asks for it.
-    """
-    seconds = min(MAX_BACKOFF, 0.25 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0)
-    return max(seconds, min(MAX_RETRY_AFTER, retry_after(error)))
 
 
 @cache
