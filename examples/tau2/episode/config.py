@@ -81,6 +81,16 @@ class Tau2EnvConfig:
         },
     )
 
+    @property
+    def names_user_llm(self) -> bool:
+        """Whether a user LLM is named, by its model or by its URL."""
+        return bool(self.user_llm or self.user_llm_base_url)
+
+    @property
+    def names_judge(self) -> bool:
+        """Whether a judge is named, by its model or by its URL."""
+        return bool(self.judge_llm or self.judge_llm_base_url)
+
 
 # the environment variables that set the fields in an AEnvironment instance
 VARIABLES = {option.name: f"TAU2_{option.name.upper()}" for option in fields(Tau2EnvConfig)}

@@ -220,7 +220,7 @@ def make_judge(config: Tau2EnvConfig) -> Judge | None:
     Its key is `api_key` of `judge_llm_args`, or `TAU2_JUDGE_LLM_API_KEY` of the environment. Equal
     configs have the same judge, so that equal episodes are judged once.
     """
-    if not (config.judge_llm or config.judge_llm_base_url):
+    if not config.names_judge:
         return None
     args = json.dumps({**DEFAULT_LLM_NL_ASSERTIONS_ARGS, **(config.judge_llm_args or {})})
     return _shared_judge(

@@ -196,7 +196,7 @@ def settings_from_options(options: Namespace) -> EvaluationSettings:
         ),
     )
     judged = settings.tasks_to_judge()
-    if judged and not (econfig.judge_llm or econfig.judge_llm_base_url):
+    if judged and not econfig.names_judge:
         raise ValueError(
             f"an LLM must judge assertions of the tasks {' '.join(judged)}: name the judge by "
             "--judge-model or --judge-base-url, or leave the tasks out by --exclude"
@@ -238,7 +238,7 @@ def _check_options(options: Namespace, econfig: Tau2EnvConfig) -> None:
         raise ValueError(f"--domain {econfig.domain}: choose one of {environment.DOMAIN_CHOICES}")
     if not (options.base_url or options.model):
         raise ValueError("name the model: --base-url of its server, --model, or both")
-    if not (econfig.solo_mode or econfig.user_llm_base_url or econfig.user_llm):
+    if not (econfig.solo_mode or econfig.names_user_llm):
         raise ValueError(
             "name the user simulator: --user-base-url of its server, --user-model, or both; "
             "or --solo-mode"

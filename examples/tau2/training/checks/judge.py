@@ -15,7 +15,7 @@ def check_judge(config: Tau2PPOConfig) -> Iterator[str]:
     problem = argument_problem(econfig.judge_llm_args or {})
     if problem:
         yield f"econfig.judge_llm_args: {problem}"
-    if econfig.judge_llm or econfig.judge_llm_base_url:
+    if econfig.names_judge:
         return
     for option, tasks in tasks_to_judge(config).items():
         yield (

@@ -11,7 +11,7 @@ def check_user_simulator(config: Tau2PPOConfig) -> Iterator[str]:
     econfig = config.econfig
     if econfig.solo_mode:
         return
-    if not (econfig.user_llm or econfig.user_llm_base_url):
+    if not econfig.names_user_llm:
         yield (
             "econfig.user_llm is not set: the user simulator needs a model, "
             "e.g. openai/self-hosted-Qwen2.5-72B with econfig.user_llm_base_url, or a hosted one; "

@@ -59,7 +59,7 @@ def read_settings(variables: Mapping[str, str]) -> tuple[Tau2EnvConfig, str]:
             f"{config.domain} task {task_id!r} has no ticket to be played solo: "
             "set TAU2_USER_LLM and TAU2_USER_LLM_API_BASE"
         )
-    if needs_judge(task) and not (config.judge_llm or config.judge_llm_base_url):
+    if needs_judge(task) and not config.names_judge:
         raise ValueError(
             f"an LLM must judge assertions of {config.domain} task {task_id!r}: "
             "set TAU2_JUDGE_LLM, and TAU2_JUDGE_LLM_API_BASE for a server of your own"
