@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+from collections.abc import Awaitable
 from dataclasses import asdict
 from typing import Any, TypeGuard
 
@@ -20,7 +21,6 @@ from examples.tau2.episode.failures import (
     exceeds_context_window,
     is_refusal,
 )
-from examples.tau2.episode.judge import Judge
 from examples.tau2.episode.llm import (
     CallLLM,
     probe,
@@ -51,7 +51,7 @@ async def play_missing(
     `MAX_EQUAL_FAILURES` trials in a row that failed for the same reason, no other is begun.
 
     Raises:
-        ConnectionError: the model or the user simulator does not answer at all.
+        ConnectionError: the model, the user simulator or the judge does not answer at all.
     """
     keys = settings.trial_keys()
     missing = [key for key in keys if key not in store.trials]
@@ -64,10 +64,7 @@ async def play_missing(
         for n in range(settings.num_trials)
     ]
     llms = await _answering_models(settings)
-    if workflows[0].user_llm is not None:
-        await _check_user(settings, workflows[0].user_llm)
-    if settings.tasks_to_judge() and workflows[0].judge is not None:
-        await _check_judge(settings, workflows[0].judge)
+    await _check_user_and_judge(settings, workflows[0])
     # all workers take their trials from one queue
     queue = iter(missing)
     failures: dict[TrialKey, str] = {}
@@ -166,35 +163,39 @@ async def _probed_models(
     return llms
 
 
-async def _check_user(settings: EvaluationSettings, llm: CallLLM) -> None:
-    """Have the user simulator's LLM answer once.
+async def _check_user_and_judge(settings: EvaluationSettings, workflow: Tau2AgentWorkflow) -> None:
+    """Have the user simulator's LLM answer once, and the judge's, as far as they are needed.
+
+    Raises:
+        ConnectionError: one of them does not answer.
+    """
+    config = workflow.econfig
+    if workflow.user_llm is not None:
+        asked = probe_user(workflow.user_llm, environment.user_schemas(settings.domains[0]))
+        arguments, variable = config.user_llm_args or {}, "TAU2_USER_LLM_API_KEY"
+        await _require_answer("user simulator", asked, "user-llm-args", arguments, variable)
+    if workflow.judge is not None and settings.tasks_to_judge():
+        asked = workflow.judge.probe()
+        arguments, variable = config.judge_llm_args or {}, "TAU2_JUDGE_LLM_API_KEY"
+        await _require_answer("judge", asked, "judge-llm-args", arguments, variable)
+
+
+async def _require_answer(
+    role: str, asked: Awaitable[object], option: str, arguments: dict[str, Any], variable: str
+) -> None:
+    """Await the first answer of an LLM.
+
+    `option` has the arguments of its calls, and the environment's `variable` has its key.
 
     Raises:
         ConnectionError: the LLM does not answer.
     """
     try:
-        await probe_user(llm, environment.user_schemas(settings.domains[0]))
+        await asked
     except Exception as error:
-        arguments = settings.trial_econfig(0).user_llm_args or {}
-        hint = _hint(error, "user-llm-args", arguments, "TAU2_USER_LLM_API_KEY")
+        hint = _hint(error, option, arguments, variable)
         raise ConnectionError(
-            f"the user simulator does not answer: {describe_error(error)}{hint}"
-        ) from error
-
-
-async def _check_judge(settings: EvaluationSettings, judge: Judge) -> None:
-    """Have the judge's LLM judge once.
-
-    Raises:
-        ConnectionError: the LLM does not answer.
-    """
-    try:
-        await judge.probe()
-    except Exception as error:
-        arguments = settings.econfig.judge_llm_args or {}
-        hint = _hint(error, "judge-llm-args", arguments, "TAU2_JUDGE_LLM_API_KEY")
-        raise ConnectionError(
-            f"the judge does not answer: {describe_error(error)}{hint}"
+            f"the {role} does not answer: {describe_error(error)}{hint}"
         ) from error
 
 
