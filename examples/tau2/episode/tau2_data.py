@@ -122,9 +122,10 @@ def _digest(paths: Iterable[Path]) -> str:
     """Hash files by name and content; of a folder, all files below it."""
     digest = hashlib.sha256()
     for path in paths:
-        for file in sorted(path.rglob("*.*")) if path.is_dir() else [path]:
-            digest.update(file.name.encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if not file.is_dir():
+                digest.update(file.name.encode())
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
