@@ -73,7 +73,7 @@ def probe_user_llm(config: Tau2PPOConfig) -> Iterator[str]:
         asyncio.run(probe_user(call, schemas))
     except Exception as error:
         yield (
-            f"the user simulator {econfig.user_llm} at {where} does not answer "
+            f"the user simulator {econfig.user_llm or 'default'} at {where} does not answer "
             f"({describe_error(error)}); start its server, or set econfig.user_llm_base_url, "
             "econfig.user_llm and the API key in the environment; econfig.user_llm_args has the "
             "arguments of its calls, and null leaves one out"
