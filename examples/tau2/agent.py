@@ -49,7 +49,7 @@ from examples.tau2.episode.reward import (
     completion_rewards,
     evaluate_episode,
     matched_actions,
-    shaped_reward,
+    outcome_reward,
 )
 from examples.tau2.episode.simulation import AsyncOrchestrator
 from examples.tau2.episode.tau2_data import tau2_source
@@ -93,8 +93,8 @@ class RolloutTracker(Protocol):
         """Record the statistics of an episode."""
         ...
 
-    def remember_reward(self, reward: float) -> None:
-        """Keep the reward of an episode; groups are filtered by their rewards."""
+    def remember_outcome(self, outcome: float) -> None:
+        """Keep what the last turn of an episode gets for the whole episode."""
         ...
 
 
@@ -107,7 +107,7 @@ class NoTracker:
     def record(self, statistics: dict[str, float]) -> None:
         pass
 
-    def remember_reward(self, reward: float) -> None:
+    def remember_outcome(self, outcome: float) -> None:
         pass
 
 
@@ -188,8 +188,8 @@ class Tau2AgentWorkflow:
             task = task_label(data, self.econfig.domain)
             raise EpisodeRejected(f"{task}: {cause}") from error
         self.tracker.record({"episode/rejected": 0.0, **info.statistics()})
-        self.tracker.remember_reward(
-            shaped_reward(info.reward, info.actions_matched, self.econfig.action_reward)
+        self.tracker.remember_outcome(
+            outcome_reward(info.reward, info.actions_matched, self.econfig.action_reward)
         )
         await self._write(info)
         return info.rewards

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WORKFLOW = "examples.tau2.agent.Tau2AgentWorkflow"
 REWARD_FN_WORKFLOW = "aenv.examples.tau2_rl.workflow.RewardFnWorkflow"
-GROUP_FILTER = "examples.tau2.training.groups.has_mixed_rewards"
+GROUP_FILTER = "examples.tau2.training.groups.has_advantages"
 TRACKER = "examples.tau2.training.tracker.ArealTracker"
 
 

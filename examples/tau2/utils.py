@@ -7,6 +7,7 @@ from areal.api.cli_args import PPOConfig, SFTConfig
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.llm import silence_costs
 from examples.tau2.episode.trajectory import Tau2RunInfo
+from examples.tau2.training.advantages import BASELINES, SCALES
 
 __all__ = ["Tau2EnvConfig", "Tau2PPOConfig", "Tau2RunInfo", "Tau2SFTConfig", "silence_costs"]
 
@@ -49,10 +50,36 @@ class Tau2PPOConfig(RunConfig, PPOConfig):
             "aenv.examples.tau2_rl.agent.run_agent_return_reward plays it in AEnvironment."
         },
     )
+    baseline: str | None = field(
+        default="mean",
+        metadata={
+            "help": "What an episode is compared with: the mean of its group (mean), or of the "
+            "group's other episodes (leave_one_out). "
+            "null: AReaL's actor.reward_norm and actor.adv_norm decide.",
+            "choices": [*BASELINES, None],
+        },
+    )
+    advantage_scale: str | None = field(
+        default=None,
+        metadata={
+            "help": "What advantages are divided by: the standard deviation of the group's "
+            "outcomes (group), or of the batch's (batch). null: nothing.",
+            "choices": [*SCALES],
+        },
+    )
+    min_group_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train on a group of which this many episodes are there and others were "
+            "rejected; with fewer, the group is played again. null: half of gconfig.n_samples, "
+            "but at least 2."
+        },
+    )
     group_filter: bool = field(
         default=True,
         metadata={
-            "help": "Drop groups whose episodes all got the same reward: they teach GRPO nothing."
+            "help": "Drop groups that teach nothing, because all their advantages are 0: the "
+            "episodes had equal outcomes, and no turn was malformed or did an expected action."
         },
     )
 

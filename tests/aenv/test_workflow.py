@@ -4,7 +4,6 @@ import asyncio
 import json
 
 import pytest
-from areal.infra import workflow_context
 
 import aenv
 from aenv.examples.tau2_rl import workflow
@@ -13,7 +12,7 @@ from examples.tau2.agent import EpisodeRejected
 from examples.tau2.cpu.tokenizer import untrained_tokenizer
 from examples.tau2.training.checks import find_problems
 from examples.tau2.training.checks.loading import load_config
-from examples.tau2.training.groups import has_mixed_rewards
+from examples.tau2.training.groups import Episode, current_episode
 from examples.tau2.utils import Tau2PPOConfig
 from tests.areal_proxy import Proxy, tool_call
 from tests.scripted import LLMServer, in_turn, say
@@ -62,23 +61,12 @@ def test_an_episode_that_says_nothing_about_the_policy_is_rejected(aenv_service)
         )
 
 
-def test_groups_are_filtered_by_their_rewards(aenv_service):
-    def is_accepted(*scripts: list[str]) -> bool:
-        """Tell whether the filter accepts a group of one episode per script."""
-        for script in scripts:
-            with Proxy(in_turn(*script)) as proxy:
-                asyncio.run(play(proxy))
-        return has_mixed_rewards({})
-
-    async def play(proxy: Proxy) -> None:
-        await proxy.workflow(RewardFnWorkflow(PATH, SOLO)).arun_episode(None, TASK)
-
-    workflow_context.set(workflow_context.WorkflowContext(is_eval=False, task_id=7))
-    try:
-        assert is_accepted([CREATE, DONE], [BAD_CREATE, DONE])
-        assert not is_accepted([CREATE, DONE], [CREATE, DONE])
-    finally:
-        workflow_context.set(workflow_context.WorkflowContext())
+def test_the_reward_is_the_outcome_that_groups_are_compared_by(aenv_service):
+    episode = Episode()
+    current_episode.set(episode)
+    assert rewards_of_an_episode([CREATE, DONE]) == [1.0, 1.0]
+    assert episode.outcome == 1.0
+    current_episode.set(None)
 
 
 def test_the_config_for_aenvironment_loads(aenv_service, tmp_path):

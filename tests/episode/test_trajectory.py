@@ -11,7 +11,7 @@ from tau2.data_model.simulation import SimulationRun
 from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.episode.participants import AgentTurn
-from examples.tau2.episode.reward import completion_rewards, evaluate_episode, shaped_reward
+from examples.tau2.episode.reward import completion_rewards, evaluate_episode
 from examples.tau2.episode.simulation import AsyncOrchestrator
 from examples.tau2.episode.trajectory import Tau2RunInfo, write_trajectory
 from tests.scripted import ground_truth, replay, say
@@ -152,5 +152,6 @@ def test_shaped_rewards_come_to_one_where_solved_and_to_less_elsewhere(
     shares = {f"c{i}": done * part / (sum(parts) or 1) for i, part in enumerate(parts)}
     rewards = completion_rewards(turns(*[None] * len(parts)), reward, 0.1, shares, action_reward)
     total = sum(rewards.values())
-    assert total == pytest.approx(shaped_reward(reward, sum(shares.values()), action_reward))
+    partial = action_reward * sum(shares.values())
+    assert total == pytest.approx(reward + (1 - reward) * partial)
     assert total == pytest.approx(1.0) if reward == 1.0 else reward <= total + 1e-9 < 1.0

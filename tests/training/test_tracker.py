@@ -1,31 +1,25 @@
-"""AReaL gets statistics of episodes, and the rewards by which it filters groups."""
+"""AReaL gets the statistics of episodes."""
 
 import asyncio
 import json
-import logging
 
 import pytest
 from areal.infra import workflow_context
-from areal.infra.remote_inf_engine import GroupedRolloutWorkflow
 from areal.infra.rpc.guard import engine_blueprint
 from areal.utils import stats_tracker
-from areal.utils.data import concat_padded_tensors
 
 from examples.tau2.agent import EpisodeRejected, Tau2AgentWorkflow
-from examples.tau2.train import GROUP_FILTER, TRACKER
-from examples.tau2.training import groups
+from examples.tau2.train import TRACKER
 from tests.areal_proxy import Proxy
-from tests.episodes import BAD_CREATE, CREATE, DONE, SAMPLING, SOLO, TASK
+from tests.episodes import CREATE, DONE, SAMPLING, SOLO, TASK
 from tests.scripted import in_turn
 
 
 @pytest.fixture(autouse=True)
 def statistics():
-    """Empty statistics, and no group under way, before and after a test."""
+    """Empty statistics before a test."""
     for scope in ("rollout", "eval-rollout"):
         stats_tracker.get(scope).export(reset=True)
-    yield
-    groups._rewards.clear()
 
 
 def workflow(**arguments) -> Tau2AgentWorkflow:
@@ -38,56 +32,6 @@ async def play(proxy: Proxy, agent: Tau2AgentWorkflow, group: int, is_eval: bool
     context = workflow_context.WorkflowContext(is_eval=is_eval, task_id=group)
     workflow_context.set(context)
     await proxy.workflow(agent).arun_episode(None, TASK)
-
-
-@pytest.mark.parametrize(
-    "answers, accepted", [([CREATE], False), ([BAD_CREATE], False), ([CREATE, BAD_CREATE], True)]
-)
-@pytest.mark.parametrize("discount", [1.0, 0.5])
-def test_groups_with_equal_rewards_are_filtered(answers, accepted, discount):
-    """AReaL's executor calls the filter with the group's tensors, and its number in the context."""
-    count = 0
-
-    def answer(prompt):
-        nonlocal count
-        if "<tool_response>\n{" in prompt:
-            return DONE
-        count += 1
-        return answers[count % len(answers)]
-
-    async def play_group(proxy):
-        workflow_context.set(workflow_context.WorkflowContext(task_id=7))
-        grouped = GroupedRolloutWorkflow(proxy.workflow(workflow()), 4, logging.getLogger())
-        interactions = await grouped.arun_episode(None, TASK)
-        tensors = [interaction.to_tensor_dict() for interaction in interactions.values()]
-        return groups.has_mixed_rewards(concat_padded_tensors(tensors))
-
-    with Proxy(answer, turn_discount=discount) as proxy:
-        assert asyncio.run(play_group(proxy)) is accepted
-    assert not groups._rewards
-
-
-def test_areal_finds_the_filter_by_its_path():
-    assert f"{groups.__name__}.{groups.has_mixed_rewards.__name__}" == GROUP_FILTER
-
-
-def test_evaluations_are_not_filtered():
-    with Proxy(in_turn(CREATE, DONE)) as proxy:
-        asyncio.run(play(proxy, workflow(), group=7, is_eval=True))
-    assert not groups._rewards
-
-
-def test_rewards_of_many_rejected_groups_are_forgotten(monkeypatch):
-    monkeypatch.setattr(groups, "MAX_REMEMBERED", 2)
-
-    def remember(group: int) -> None:
-        workflow_context.set(workflow_context.WorkflowContext(task_id=group))
-        groups.remember_reward(1.0)
-
-    for group in range(4):
-        remember(group)
-    assert list(groups._rewards) == [2, 3]
-    workflow_context.set(workflow_context.WorkflowContext())
 
 
 def test_statistics_reach_areals_tracker_train_and_eval_apart():
@@ -137,4 +81,3 @@ def test_without_a_tracker_nothing_is_told():
         asyncio.run(play(proxy, Tau2AgentWorkflow(SOLO, SAMPLING), group=7))
     exported = stats_tracker.get("rollout").export(reset=True)
     assert not [name for name in exported if name.startswith("rollout/episode/")]
-    assert not groups._rewards

@@ -69,7 +69,7 @@ class RewardFnWorkflow:
                 "episode/solved": float(reward >= 1.0),
             }
         )
-        self.tracker.remember_reward(reward)
+        self.tracker.remember_outcome(reward)
         return reward
 
 

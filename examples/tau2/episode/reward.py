@@ -126,13 +126,14 @@ def matched_actions(task: Task, messages: Iterable[Message]) -> dict[str, float]
     return dict(shares)
 
 
-def shaped_reward(reward: float, matched: float, action_reward: float) -> float:
-    """Return reward + (1 - reward) * action_reward * matched.
+def outcome_reward(reward: float, matched: float, action_reward: float) -> float:
+    """Return what the last turn gets for the whole episode: reward * (1 - action_reward * matched).
 
-    `matched` is the share of the expected actions that was done. A solved episode has a reward of
-    1, and keeps it. With an `action_reward` below 1, an unsolved episode stays below 1.
+    `matched` is the share of the expected actions that was done. The turns that did them get
+    action_reward * matched together. So a solved episode, with a reward of 1, comes to 1, and an
+    unsolved one to less, with an `action_reward` below 1.
     """
-    return reward + (1.0 - reward) * action_reward * matched
+    return reward * (1.0 - action_reward * matched)
 
 
 def completion_rewards(
@@ -145,19 +146,19 @@ def completion_rewards(
     """Share an episode's reward out to its turns, by completion id.
 
     A turn gets `action_reward` times its share of `matched_actions`, less the penalty if it is
-    malformed. The last turn also gets `reward` times one minus what all turns got for actions.
-    Without penalties, the rewards add up to `shaped_reward`. A turn without any of these is left
-    out. AReaL's proxy makes returns of them: return[i] = reward[i] + turn_discount * return[i+1].
+    malformed. The last turn also gets `outcome_reward`. A turn without any of these is left out.
+    AReaL's proxy makes returns of them: return[i] = reward[i] + turn_discount * return[i+1].
     """
     turns = list(turns)
+    matched = matched or {}
     rewards: dict[str, float] = defaultdict(float)
     if action_reward:
-        for completion_id, share in (matched or {}).items():
+        for completion_id, share in matched.items():
             rewards[completion_id] = action_reward * share
-    earned = sum(rewards.values())
     for turn in turns:
         if turn.malformed:
             rewards[turn.completion_id] -= float(invalid_format_penalty)
     if turns:
-        rewards[turns[-1].completion_id] += float(reward) * (1.0 - earned)
+        outcome = outcome_reward(float(reward), sum(matched.values()), action_reward)
+        rewards[turns[-1].completion_id] += outcome
     return dict(rewards)

@@ -1,35 +1,35 @@
-"""Filters groups of episodes: only those whose episodes got different rewards are trained on."""
+"""Keeps what the advantages need to know of the episodes of a group, and filters groups by it."""
 
-from collections import OrderedDict
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
-from areal.infra import workflow_context
-
-# number of groups whose rewards are remembered; AReaL rejects some groups without asking for
-# their rewards
-MAX_REMEMBERED = 10_000
-
-# rewards of the episodes of each group, by the group's number; AReaL makes a new workflow for
-# every group, so the process remembers them
-_rewards: OrderedDict[int, list[float]] = OrderedDict()
+from examples.tau2.training.advantages import EPISODE, teaches
 
 
-def remember_reward(reward: float) -> None:
-    """Remember the reward of an episode of the group that AReaL is playing, if it is training."""
-    context = workflow_context.get()
-    if not context.is_eval and context.task_id is not None:
-        _rewards.setdefault(context.task_id, []).append(reward)
-    while len(_rewards) > MAX_REMEMBERED:
-        _rewards.popitem(last=False)
+@dataclass
+class Episode:
+    """An episode that is being played; its outcome is the reward that its last turn gets for it."""
+
+    outcome: float | None = None
 
 
-def has_mixed_rewards(trajectory: dict[str, Any]) -> bool:
-    """Accept a group unless all its episodes got the same reward, which teaches GRPO nothing.
+# the episode that the current asyncio task plays
+current_episode: ContextVar[Episode | None] = ContextVar("current_episode", default=None)
 
-    This is AReaL's `dynamic_filter_fn`. AReaL hands over the tensors of the group's interactions,
-    after penalties and turn discounts and without episode boundaries. This function uses the
-    rewards of the episodes instead, which `remember_reward` was told.
+
+def remember_outcome(outcome: float) -> None:
+    """Remember the outcome of the episode that is being played, if it is one of a group."""
+    episode = current_episode.get()
+    if episode is not None:
+        episode.outcome = outcome
+
+
+def has_advantages(trajectory: dict[str, Any]) -> bool:
+    """Accept a group if any of its turns has an advantage other than 0.
+
+    This is AReaL's `dynamic_filter_fn`. Episodes with equal outcomes teach nothing by themselves,
+    but the penalty of a malformed turn does.
     """
-    group = workflow_context.get().task_id
-    rewards = _rewards.pop(group, []) if group is not None else []
-    return len(set(rewards)) > 1
+    # an episode that is no member of a group cannot be compared with others
+    return EPISODE in trajectory and teaches(trajectory)

@@ -5,7 +5,7 @@ from areal.utils import stats_tracker
 
 from examples.tau2.agent import RolloutContext
 from examples.tau2.training.areal.rollouts import served_weight_version
-from examples.tau2.training.groups import remember_reward
+from examples.tau2.training.groups import remember_outcome
 
 
 class ArealTracker:
@@ -20,6 +20,6 @@ class ArealTracker:
         """Add an episode's numbers to AReaL's statistics of training, or to those of evaluation."""
         stats_tracker.get(workflow_context.stat_scope()).scalar(**statistics)
 
-    def remember_reward(self, reward: float) -> None:
-        """Tell the filter of groups an episode's reward."""
-        remember_reward(reward)
+    def remember_outcome(self, outcome: float) -> None:
+        """Keep an episode's outcome for the comparison with its group."""
+        remember_outcome(outcome)

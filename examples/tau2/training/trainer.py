@@ -16,6 +16,7 @@ from areal.utils.stats_logger import StatsLogger
 from datasets import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from examples.tau2.training.areal.groups import RolloutConfig
 from examples.tau2.training.areal.hosts import is_on_loopback, start_workers_on_loopback
 from examples.tau2.training.areal.rollouts import continue_group_numbers, is_group_under_way
 from examples.tau2.training.areal.schedulers import failed_worker, wait_for_forked_workers
@@ -61,11 +62,13 @@ class EndsWhenStuck(AnyTrainer):
             super().train(*args, **kwargs)
 
     def close(self) -> None:
-        """End the workers.
+        """End the workers, but leave them to the supervisor in two cases.
 
-        If a worker is lost, this ends none of them, because AReaL would wait for the lost one. The
-        supervisor ends the workers then.
+        If a worker is lost, AReaL would wait for it. If AReaL has failed to make this trainer and
+        calls this, the parts that are missing would raise an error in place of the cause.
         """
+        if not self.is_made:
+            return
         if is_stuck(self.why_stuck):
             self.stats_logger.close()
         else:
@@ -144,6 +147,9 @@ class Tau2PPOTrainer(EndsWhenStuck, PatchedPPOTrainer):
         self.task_loader.unfinished = lambda number: is_group_under_way(controller, number)
         continue_group_numbers(controller, self.task_loader.count)
 
+    def advantage_options(self) -> dict[str, Any]:
+        return {"baseline": self.config.baseline, "scale": self.config.advantage_scale}
+
     def forget_later_episodes(self, generated: Path) -> None:
         """Remove the trajectories of episodes that this process will play again.
 
@@ -177,8 +183,9 @@ class Tau2PPOTrainer(EndsWhenStuck, PatchedPPOTrainer):
         counts = manager.get_stats()
         return self.group_watch.all_rejected(counts.accepted, counts.rejected)
 
-    def rollout_config(self, config: InferenceEngineConfig) -> InferenceEngineConfig:
-        config = deepcopy(config)
+    def rollout_config(self, config: InferenceEngineConfig) -> RolloutConfig:
+        fields = deepcopy(vars(config))
+        config = RolloutConfig(**fields, min_group_size=self.config.min_group_size)
         config.agent.admin_api_key = self.admin_api_key
         return config
 

@@ -1,6 +1,7 @@
 """AReaL's trainers without their faults, and with public names for what a subclass may replace."""
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import areal.trainer.rl_trainer
 import areal.trainer.sft_trainer
@@ -48,6 +49,9 @@ class ResumesExactly(AnyTrainer):
     `first_step` is the number of steps that earlier processes of the run have done.
     """
 
+    # whether AReaL has made all parts of the trainer
+    is_made = False
+
     def __init__(
         self,
         config: PPOConfig | SFTConfig,
@@ -56,6 +60,7 @@ class ResumesExactly(AnyTrainer):
     ):
         draw_ports_apart()
         super().__init__(config, train_dataset, valid_dataset)
+        self.is_made = True
         recovered: RecoverInfo | None = self.recover_info
         self.first_step = recovered.last_step_info.global_step + 1 if recovered else 0
         # the schedule of the learning rate is in no checkpoint
@@ -111,6 +116,10 @@ class PatchedPPOTrainer(ResumesExactly, PPOTrainer):
         """Return the config of the rollout engines. A subclass may override this."""
         return config
 
+    def advantage_options(self) -> dict[str, Any]:
+        """Return more arguments of the engine's `compute_advantages`. A subclass may override."""
+        return {}
+
     def controllers(self) -> list[RolloutController]:
         """Return the controllers of the rollout workers: for training, and for evaluation."""
         rollouts = (self.rollout, self.eval_rollout)
@@ -126,7 +135,10 @@ class PatchedPPOTrainer(ResumesExactly, PPOTrainer):
         return super()._init_rollout(config, is_eval, lora_path)
 
     def _create_train_engine(self, actor_config: PPOActorConfig, alloc: ModelAllocation):
-        return _with_own_engine(super()._create_train_engine(actor_config, alloc))
+        engine = _with_own_engine(super()._create_train_engine(actor_config, alloc))
+        options = self.advantage_options()
+        engine.compute_advantages = partial(engine.compute_advantages, **options)
+        return engine
 
     def _create_critic(self, critic_config: PPOCriticConfig, alloc: ModelAllocation):
         return _with_own_engine(super()._create_critic(critic_config, alloc))

@@ -8,6 +8,7 @@ that only a try can show.
 
 from collections.abc import Callable, Iterator
 
+from examples.tau2.training.checks.advantages import check_advantages
 from examples.tau2.training.checks.allocation import check_allocation
 from examples.tau2.training.checks.data import check_data
 from examples.tau2.training.checks.judge import check_judge
@@ -38,6 +39,7 @@ CHECKS: tuple[Callable[[Tau2PPOConfig], Iterator[str]], ...] = (
     check_data,
     check_ranges,
     check_sampling,
+    check_advantages,
     check_token_limits,
     check_allocation,
     check_placeholders,

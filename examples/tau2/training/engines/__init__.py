@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from areal.api import InferenceEngine, SaveLoadMeta, TrainEngine, WeightUpdateMeta
 from torch.distributed.checkpoint.api import CheckpointException
 
+from examples.tau2.training.advantages import turn_advantages, without_episodes
 from examples.tau2.training.areal.ports import draw_ports_apart
 
 Engine = TypeVar("Engine", bound=type)
@@ -91,6 +92,42 @@ class ReloadsMasterWeights(ReportsCheckpointErrors):
         optimizer = getattr(self, "optimizer", None)
         if not meta.with_optim and hasattr(optimizer, "reload_model_params"):
             optimizer.reload_model_params()
+
+
+class ComparesEpisodes(TrainEngine):
+    """An actor whose advantages compare the episodes of a group: see `training.advantages`."""
+
+    def compute_advantages(
+        self, data: list[dict[str, Any]], baseline: str | None = None, scale: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the groups with AReaL's advantages and the tensors that go with them.
+
+        Without a baseline, AReaL's `reward_norm` and `adv_norm` decide.
+        """
+        plain = [without_episodes(group) for group in data]
+        if baseline is None:
+            return super().compute_advantages(plain)
+        advantages = turn_advantages(data, baseline, scale)
+        compared = [
+            {**group, "rewards": rewards} for group, rewards in zip(plain, advantages, strict=True)
+        ]
+        computed = super().compute_advantages(compared)
+        # the rewards are in the statistics
+        return [
+            {**group, "rewards": original["rewards"]}
+            for group, original in zip(computed, data, strict=True)
+        ]
+
+
+class TrainsOnIncompleteGroups(InferenceEngine):
+    """A rollout engine that trains on the rest of a group of which episodes were rejected."""
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        # the workers of training engines import this module, and play no groups
+        from examples.tau2.training.areal.groups import play_groups_of_episodes
+
+        play_groups_of_episodes(self.config)
+        super().initialize(*args, **kwargs)
 
 
 class RendersToolCalls(InferenceEngine):

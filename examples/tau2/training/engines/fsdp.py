@@ -4,10 +4,10 @@ from areal.engine.fsdp_engine import FSDPLMEngine as ArealFSDPLMEngine
 from areal.engine.fsdp_engine import FSDPPPOActor as ArealFSDPPPOActor
 from areal.engine.fsdp_engine import FSDPPPOCritic as ArealFSDPPPOCritic
 
-from examples.tau2.training.engines import ReportsCheckpointErrors
+from examples.tau2.training.engines import ComparesEpisodes, ReportsCheckpointErrors
 
 
-class FSDPPPOActor(ReportsCheckpointErrors, ArealFSDPPPOActor):
+class FSDPPPOActor(ComparesEpisodes, ReportsCheckpointErrors, ArealFSDPPPOActor):
     """AReaL's engine of the model that is trained by PPO or GRPO, and of the reference model."""
 
 

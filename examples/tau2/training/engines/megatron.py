@@ -4,10 +4,10 @@ from areal.engine.megatron_engine import MegatronLMEngine as ArealMegatronLMEngi
 from areal.engine.megatron_engine import MegatronPPOActor as ArealMegatronPPOActor
 from areal.engine.megatron_engine import MegatronPPOCritic as ArealMegatronPPOCritic
 
-from examples.tau2.training.engines import ReloadsMasterWeights
+from examples.tau2.training.engines import ComparesEpisodes, ReloadsMasterWeights
 
 
-class MegatronPPOActor(ReloadsMasterWeights, ArealMegatronPPOActor):
+class MegatronPPOActor(ComparesEpisodes, ReloadsMasterWeights, ArealMegatronPPOActor):
     """AReaL's engine of the model that is trained by PPO or GRPO, and of the reference model."""
 
 

@@ -8,7 +8,12 @@ from areal.engine.sglang_remote import RemoteSGLangEngine as ArealRemoteSGLangEn
 from areal.engine.vllm_remote import RemotevLLMEngine as ArealRemotevLLMEngine
 
 from examples.tau2.training.areal.servers import launch_server
-from examples.tau2.training.engines import PlaysEveryGroup, RendersToolCalls
+from examples.tau2.training.areal.versions import ServesTrueVersions
+from examples.tau2.training.engines import (
+    PlaysEveryGroup,
+    RendersToolCalls,
+    TrainsOnIncompleteGroups,
+)
 
 
 class WatchesItsServerStart(InferenceEngine):
@@ -19,12 +24,22 @@ class WatchesItsServerStart(InferenceEngine):
 
 
 class RemoteSGLangEngine(
-    WatchesItsServerStart, RendersToolCalls, PlaysEveryGroup, ArealRemoteSGLangEngine
+    WatchesItsServerStart,
+    RendersToolCalls,
+    TrainsOnIncompleteGroups,
+    PlaysEveryGroup,
+    ServesTrueVersions,
+    ArealRemoteSGLangEngine,
 ):
     """AReaL's engine of a worker that rolls out with SGLang."""
 
 
 class RemotevLLMEngine(
-    WatchesItsServerStart, RendersToolCalls, PlaysEveryGroup, ArealRemotevLLMEngine
+    WatchesItsServerStart,
+    RendersToolCalls,
+    TrainsOnIncompleteGroups,
+    PlaysEveryGroup,
+    ServesTrueVersions,
+    ArealRemotevLLMEngine,
 ):
     """AReaL's engine of a worker that rolls out with vLLM."""
