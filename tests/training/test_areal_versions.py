@@ -112,11 +112,22 @@ def test_an_update_of_an_adapter_leaves_the_name_of_the_weights():
 @pytest.mark.parametrize(
     "engine_class, is_paused", [(RemoteSGLangEngine, False), (OurEngine, True)]
 )
-def test_whether_a_proxy_asks_for_more_while_the_controller_pauses(engine_class, is_paused):
+def test_whether_a_proxy_is_paused_while_weights_are_updated(engine_class, is_paused):
     with connected(engine_class, in_turn(None)) as engine:
         controller = controller_of(engine)
         controller.pause()
         assert engine.workflow_executor.is_paused() == is_paused
+        # AReaL's trainer evaluates the weights between these two
+        controller.set_version(4)
+        assert not engine.workflow_executor.is_paused()
+        controller.resume()
+        assert not engine.workflow_executor.is_paused()
+
+
+def test_a_proxy_goes_on_after_a_pause_without_an_update():
+    with connected(OurEngine, in_turn(None)) as engine:
+        controller = controller_of(engine)
+        controller.pause()
         controller.resume()
         assert not engine.workflow_executor.is_paused()
 
@@ -124,9 +135,9 @@ def test_whether_a_proxy_asks_for_more_while_the_controller_pauses(engine_class,
 def controller_of(proxy_engine: RemoteSGLangEngine) -> RolloutController:
     """Return the engine's controller, with a scheduler that calls the proxies' engine alone."""
 
-    async def call(worker_id: str, method: str, engine_name: str, http_timeout: float) -> None:
+    async def call(worker_id: str, method: str, engine_name: str, http_timeout: float, **arguments):
         if worker_id == "proxy":
-            getattr(proxy_engine, method)()
+            getattr(proxy_engine, method)(**arguments)
 
     controller = type(proxy_engine).as_controller(CONFIG, MagicMock())
     controller.scheduler.async_call_engine = AsyncMock(side_effect=call)
@@ -139,7 +150,7 @@ def controller_of(proxy_engine: RemoteSGLangEngine) -> RolloutController:
 
 
 def test_a_completion_goes_on_after_the_pause_with_the_new_version():
-    """The proxies' engine is paused, its answer is cut, and it is told the version and resumed."""
+    """The proxies' engine is paused, its answer is cut, and it is told the version."""
     pieces = in_turn(piece("abort", [7, 8]), piece("stop", [9]))
     versions_at_requests = []
 
@@ -151,8 +162,7 @@ def test_a_completion_goes_on_after_the_pause_with_the_new_version():
 
     def update() -> None:
         until(engine.workflow_executor.is_paused)
-        engine.set_version(4)
-        controller.resume()
+        controller.set_version(4)
 
     with connected(OurEngine, answer) as engine, ThreadPoolExecutor() as threads:
         controller = controller_of(engine)

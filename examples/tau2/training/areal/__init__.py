@@ -29,6 +29,10 @@ A checkpoint is saved before the step is  | trainers.ResumesExactly          | 1
 evaluated and its statistics are written  |                                  | none found
 Proxies of a resumed run begin with       | trainers.PatchedPPOTrainer       | 1.0.4, main;
 version 0 of the weights                  |                                  | none found
+Proxies ask for tokens while the weights  | versions.PausesProxies           | 1.0.4; #1618
+are updated                               |                                  |
+A token gets the version of the moment in | versions.ServesTrueVersions      | 1.0.4; #1569
+which its answer is read                  |                                  |
 The proxy's key stands in the config,     | trainer.Tau2PPOTrainer           | 1.0.4; see also
 which is saved; its default is published  |                                  | #1323
 A forked worker has 60 seconds to listen, | schedulers.                      | 1.0.4;

@@ -20,20 +20,27 @@ AnyBackend = SGLangBackend if TYPE_CHECKING else object
 
 
 class PausesProxies(RolloutController):
-    """A controller that pauses its proxies together with its workers.
+    """A controller whose proxies ask for no tokens while the weights are updated.
 
-    A proxy that goes on would ask for the rest of a completion before it knows the new version.
+    They go on when they know the new version, and so before AReaL saves and evaluates the weights:
+    a pause takes time from the deadlines of the episodes under way.
     """
 
     def pause(self) -> None:
         super().pause()
-        if self._proxy_started:
-            self._proxy_collective_rpc("pause", http_timeout=60.0)
+        self._tell_proxies("pause")
+
+    def set_version(self, version: int) -> None:
+        super().set_version(version)
+        self._tell_proxies("resume")
 
     def resume(self) -> None:
-        if self._proxy_started:
-            self._proxy_collective_rpc("resume", http_timeout=60.0)
+        self._tell_proxies("resume")
         super().resume()
+
+    def _tell_proxies(self, method: str) -> None:
+        if self._proxy_started:
+            self._proxy_collective_rpc(method, http_timeout=60.0)
 
 
 @dataclass
