@@ -1,14 +1,17 @@
 """A trainer says why its run cannot go on: AReaL's own counts, without a run's processes."""
 
+import inspect
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from areal import PPOTrainer
 from areal.api.io_struct import LocalInfServerInfo
 from areal.infra import LocalScheduler, RolloutController
 from areal.infra.staleness_manager import StalenessManager
 
+from examples.tau2.training import trainer as trainers
 from examples.tau2.training.health import MAX_REJECTED_BATCHES, GroupWatch, ServerWatch
 from examples.tau2.training.trainer import Tau2PPOTrainer, is_stuck
 
@@ -53,6 +56,14 @@ def local_scheduler(**workers) -> LocalScheduler:
     return scheduler
 
 
+def lost_worker() -> SimpleNamespace:
+    return SimpleNamespace(
+        process=SimpleNamespace(poll=lambda: -9),
+        log_file="/dev/null",
+        worker=SimpleNamespace(id="rollout/0"),
+    )
+
+
 def test_a_run_that_goes_on_is_not_stuck(trainer):
     assert trainer.why_stuck() is None
 
@@ -80,12 +91,7 @@ def test_a_lost_worker_explains_its_server(trainer, listeners):
     assert trainer.why_stuck() is None
     for listener in listeners:
         listener.close()
-    worker = SimpleNamespace(
-        process=SimpleNamespace(poll=lambda: -9),
-        log_file="/dev/null",
-        worker=SimpleNamespace(id="rollout/0"),
-    )
-    trainer.scheduler = local_scheduler(rollout=[worker])
+    trainer.scheduler = local_scheduler(rollout=[lost_worker()])
     assert trainer.why_stuck() == "worker rollout/0 has ended with exit code -9"
 
 
@@ -96,3 +102,24 @@ def test_a_run_whose_state_cannot_be_found_out_is_not_stuck():
     assert not is_stuck(why_stuck)
     assert not is_stuck(lambda: None)
     assert is_stuck(lambda: "a worker has ended")
+
+
+# -- a trainer that cannot be made ---------------------------------------------------------------
+
+
+def test_areals_trainer_that_cannot_be_made_may_hide_the_cause(airline):
+    closes_itself = "close" in inspect.getsource(PPOTrainer.__init__)
+    expected = AttributeError if closes_itself else NotImplementedError
+    with pytest.raises(expected):
+        PPOTrainer(airline("scheduler.type=none"))
+
+
+def test_ours_raises_the_cause(airline, monkeypatch):
+    monkeypatch.setattr(trainers, "replace_classes_of_trainers", lambda recover_handler: None)
+    with pytest.raises(NotImplementedError, match="Unknown scheduler type: none"):
+        Tau2PPOTrainer(airline("scheduler.type=none"), None)
+
+
+def test_a_trainer_that_was_not_made_closes_although_a_worker_is_lost(trainer):
+    trainer.scheduler = local_scheduler(rollout=[lost_worker()])
+    trainer.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from examples.tau2.training.areal.features import saves_megatrons_optimizer
 from examples.tau2.training.recovery import recovery_is_on
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
@@ -18,9 +19,10 @@ def check_recovery(config: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
         )
     if not config.actor.backend.startswith("megatron"):
         return
-    if not (recover.no_save_optim and recover.no_load_optim):
+    is_without_optimizer = recover.no_save_optim and recover.no_load_optim
+    if not (is_without_optimizer or saves_megatrons_optimizer()):
         yield (
-            "recover.no_save_optim=false or recover.no_load_optim=false: AReaL cannot save "
+            "recover.no_save_optim=false or recover.no_load_optim=false: this AReaL cannot save "
             "Megatron's optimizer; set both to true, and a resumed run starts with Adam's moments "
             "at zero"
         )

@@ -2,21 +2,19 @@
 
 from collections.abc import Iterator
 
+from examples.tau2.training.areal.features import proxy_window
 from examples.tau2.training.checks.ranges import sampling_by_option
 from examples.tau2.utils import Tau2PPOConfig
-
-# AReaL 1.0.4's proxy allows no more for a prompt and its answer, whatever gconfig says
-PROXY_MAX_TOKENS = 32_768
 
 
 def check_token_limits(config: Tau2PPOConfig) -> Iterator[str]:
     """Yield the limits of SGLang, the proxy, sampling and training that contradict each other."""
     given_window, served = config.rollout.agent.engine_max_tokens, config.sglang.context_length
-    window = PROXY_MAX_TOKENS if given_window is None else given_window
-    if window > PROXY_MAX_TOKENS:
+    window = proxy_window(given_window)
+    if given_window is not None and window < given_window:
         yield (
-            f"rollout.agent.engine_max_tokens={window} has no effect: "
-            f"AReaL's proxy stops at {PROXY_MAX_TOKENS}; set that"
+            f"rollout.agent.engine_max_tokens={given_window} has no effect: "
+            f"AReaL's proxy stops at {window}; set that"
         )
     # SGLang refuses a request that could fill its context
     if served is not None and window >= served:
