@@ -92,9 +92,11 @@ def prepare_and_run(
 
 def warn_of_untested_areal() -> None:
     """Print one warning if this project was never run with the AReaL that is installed."""
-    from examples.tau2.training.areal import version_warning
+    import areal
 
-    warning = version_warning()
+    from examples.tau2.training.areal import installed_commit, version_warning
+
+    warning = version_warning(areal.__version__, installed_commit())
     if warning:
         print(f"Warning: {warning}", file=sys.stderr)
 

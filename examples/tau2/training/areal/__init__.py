@@ -3,10 +3,10 @@
 The modules of this package give each private name of AReaL a plain one. The classes that mend a
 fault stand here, or in the modules of `training` that are named below, which use public names.
 A pull request with a number is one of github.com/areal-project/AReaL. "main" is AReaL's branch of
-that name, which was read, not run, on 2026-11-27. tests/training/test_areal_*.py and
-test_engines.py and test_recovery.py show each fault in the installed AReaL, and that it is gone
-here: a test of the fault fails when AReaL has mended it. What comes of workers that are lost is
-shown in chaos/test_processes.py.
+that name at commit cbff54d of 2026-08-22. tests/training/test_areal_*.py and test_engines.py and
+test_recovery.py show each fault in the installed AReaL, and that it is gone here: a test of the
+fault fails, or says that it is skipped, when AReaL has mended it. What comes of workers that are
+lost is shown in chaos/test_processes.py.
 
 What AReaL does, and what it leads to     | What this project does           | Versions, thread
 ------------------------------------------|----------------------------------|-------------------
@@ -39,16 +39,16 @@ A forked worker has 60 seconds to listen, | schedulers.                      | 1
 which a busy machine exceeds              | wait_for_forked_workers          | none found
 Runs of one seed draw the same ports; two | ports.draw_ports_apart, called   | 1.0.4;
 that start at once end, or share servers  | by trainers and engines          | none found
-An inference server that has ended while  | servers.launch_server, called by | 1.0.4;
-it starts is waited for, an hour perhaps  | engines.rollout                  | none found
+An inference server that has ended while  | servers.launch_server, called by | 1.0.4; main
+it starts is waited for, an hour perhaps  | engines.rollout                  | notices its end
 Without a network a machine has no        | hosts.                           | 1.0.4;
 address, and no run starts                | use_loopback_without_network,    | none found
                                           | hosts.start_workers_on_loopback  |
 A worker that has ended is noticed by the | schedulers.failed_worker,        | 1.0.4;
 next call only, which may never come      | slurm.lost_job, health, watchdog | none found
-The proxy gives chat templates arguments  | engines.RendersToolCalls,        | 1.0.4;
-of tool calls as texts; those that take   | proxies.render_tool_calls        | none found
-objects fail, or escape the text          |                                  |
+The proxy gives a chat template other     | engines.RendersAsSGLang,         | 1.0.4; #1463 and
+tools and tool calls than SGLang's server | proxies.render_as_sglang         | #1499 give the same
+does: other tokens, or none at all        |                                  | for most requests
 Its client sets OPENAI_BASE_URL to none,   | episode.llm.provider_llm         | 1.0.4;
 and no model of OpenAI's can be called    |                                  | none found
 On Slurm, a node without GPUs divides by  | schedulers.PatchedSlurmScheduler | 1.0.4;
@@ -59,23 +59,41 @@ On Slurm, the trainer ignores container   | slurm.SlurmWorkers               | 1
 type, mounts and srun's arguments         |                                  | none found
 The trainers name their handler and their | trainers.                        | 1.0.4;
 rollout engines, and have no option       | replace_classes_of_trainers      | none found
+A trainer that cannot be made closes      | trainer.EndsWhenStuck,           | main, since
+itself, which may hide the cause          | trainers.ResumesExactly.is_made  | #1500
+The proxy allows 32,768 tokens and no     | features.proxy_window tells the  | 1.0.4; none
+more, whatever engine_max_tokens says     | checks                           | found
+Megatron's optimizer is not saved         | features.                        | 1.0.4; #1468
+                                          | saves_megatrons_optimizer        |
+Agent workflows do not run under Ray      | features.runs_agents_under_ray   | 1.0.4; #1441
 No public name tells an episode the       | rollouts.served_weight_version   | 1.0.4
 version of its weights                    |                                  |
 No public name packs sequences into trees | trees.tree_sizes                 | 1.0.4
 without training on them                  |                                  |
 """
 
-import areal
+import json
+from importlib.metadata import distribution
 
-# the versions with which this project was run
+# the releases with which this project was run, and the commit of main; see docs/development.md
 TESTED_VERSIONS = ("1.0.4",)
+TESTED_COMMIT = "cbff54d"
 
 
-def version_warning(version: str = areal.__version__) -> str | None:
-    """Return a sentence on an AReaL with which this project was never run; None for the others."""
-    if version in TESTED_VERSIONS:
+def installed_commit() -> str:
+    """Return the commit from which pip installed AReaL; "" if pip did not get it from Git."""
+    origin = distribution("areal").read_text("direct_url.json") or "{}"
+    return json.loads(origin).get("vcs_info", {}).get("commit_id", "")
+
+
+def version_warning(version: str, commit: str) -> str | None:
+    """Return a sentence on an AReaL with which this project was never run; None for the others.
+
+    The commits of AReaL's main between two releases all have the same version.
+    """
+    if version in TESTED_VERSIONS or commit.startswith(TESTED_COMMIT):
         return None
-    tested = ", ".join(TESTED_VERSIONS)
+    tested = ", ".join((*TESTED_VERSIONS, f"commit {TESTED_COMMIT} of main"))
     return (
         f"AReaL {version} is installed, and this project was tested with {tested} only: "
         "it replaces some of AReaL's private methods, which may have changed"
