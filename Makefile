@@ -9,7 +9,7 @@ TRIAL := $(shell date +run%m%d_%H%M%S)
 # litellm otherwise tries to download its price list when it is imported
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: .venv model demo learn aenv-demo check test test-checkout chaos bench clean
+.PHONY: .venv model demo learn aenv-demo check test test-checkout test-areal chaos bench clean
 
 .venv: $(INSTALLED)
 model: $(MODEL)/recipe.json
@@ -67,6 +67,16 @@ test-checkout:
 		-r requirements/dev.in datasets hydra-core rank-bm25 scipy "$(CHECKOUT)" --override .venv-tau2/requirements.txt
 	TAU2_DATA_DIR="$(abspath $(CHECKOUT))/data" .venv-tau2/bin/python -m pytest -n 2 --dist loadfile -m "not processes"
 
+# The tests of training/ with another AReaL: AREAL=<a checkout, or what else pip installs>. They run
+# in .venv-areal, which has the other packages of .venv.
+test-areal:
+	@test -n "$(AREAL)" || { echo "AREAL must be a checkout of AReaL, or what else pip installs"; exit 1; }
+	python3 -m venv .venv-areal
+	.venv-areal/bin/python -m pip install --quiet $$(grep ^uv== requirements/cpu.txt)
+	.venv-areal/bin/python -m uv pip install --no-deps -r requirements/cpu.txt ./examples/tau2/cpu/sgl_kernel
+	.venv-areal/bin/python -m uv pip install --no-deps --compile-bytecode "$(AREAL)"
+	.venv-areal/bin/python -m pytest -n 2 --dist loadfile -m "not processes and not exhaustive" tests/training
+
 chaos: .venv model
 	$(PYTHON) -m pytest --timeout 14400 chaos
 
@@ -75,4 +85,4 @@ bench: .venv
 	$(PYTHON) -m benchmarks.summaries
 
 clean:
-	rm -rf .venv .venv-tau2 .cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-tau2 .venv-areal .cache .pytest_cache .ruff_cache
