@@ -21,7 +21,7 @@ def summarize(config: Tau2PPOConfig) -> str:
     mode = "solo"
     if not econfig.solo_mode:
         server = econfig.user_llm_base_url or "litellm"
-        mode = f"user simulator {econfig.user_llm} at {server}"
+        mode = f"user simulator {econfig.user_llm or 'default'} at {server}"
     episodes = config.gconfig.n_samples
     training = f"{_describe_tasks(config, config.train_dataset)} x {episodes} episodes"
     if config.group_filter:
