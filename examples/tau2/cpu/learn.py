@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +136,24 @@ def learn(folder: Path, seed: int) -> SeedRun:
         FileExistsError: `folder` is there already.
         subprocess.CalledProcessError: a step failed.
     """
+    supervised = imitate(folder, seed)
+    test = folder / "family" / "test.jsonl"
+    before = evaluate(supervised, test, folder / "before")
+    reinforce(folder, supervised, folder, "rl", seed)
+    after = evaluate(last_checkpoint(folder, "rl"), test, folder / "after")
+    (logs,) = folder.glob("logs/*/learn/rl")
+    return SeedRun(seed, logs, before, after)
+
+
+def imitate(folder: Path, seed: int) -> Path:
+    """Make the tasks and the turns, and train a model with random weights by imitation.
+
+    Returns the model's folder.
+
+    Raises:
+        FileExistsError: `folder` is there already.
+        subprocess.CalledProcessError: a step failed.
+    """
     folder.mkdir(parents=True)
     family = folder / "family"
     run_script("cpu/family.py", family, "--seed", seed)
@@ -147,23 +165,37 @@ def learn(folder: Path, seed: int) -> SeedRun:
     beginner = folder / "beginner"
     make_beginner(turns, beginner, seed)
 
-    common = (f"cluster.fileroot={folder}", "experiment_name=learn", f"seed={seed}")
     data = (f"train_dataset.path={turns}", f"actor.path={beginner}")
-    run_script("sft.py", *config_option("sft_cpu"), *common, "trial_name=sft", *data, *SFT)
+    run_script("sft.py", *config_option("sft_cpu"), *common(folder, "sft", seed), *data, *SFT)
+    return last_checkpoint(folder, "sft")
 
-    supervised = last_checkpoint(folder, "sft")
-    before = evaluate(supervised, family / "test.jsonl", folder / "before")
 
+def reinforce(
+    tasks: Path, model: Path, folder: Path, trial: str, seed: int, overrides: Sequence[str] = ()
+) -> None:
+    """Train a model by reinforcement learning, on the tasks that `imitate` made in a folder.
+
+    Raises:
+        subprocess.CalledProcessError: train.py failed.
+    """
+    family = tasks / "family"
     data = (
         f"train_dataset.path={family / 'train.jsonl'}",
         f"valid_dataset.path={family / 'test.jsonl'}",
-        f"actor.path={supervised}",
+        f"actor.path={model}",
     )
-    run_script("train.py", *config_option("cpu"), *common, "trial_name=rl", *data, *RL)
+    options = (*common(folder, trial, seed), *data, *RL, *overrides)
+    run_script("train.py", *config_option("cpu"), *options)
 
-    after = evaluate(last_checkpoint(folder, "rl"), family / "test.jsonl", folder / "after")
-    (logs,) = folder.glob("logs/*/learn/rl")
-    return SeedRun(seed, logs, before, after)
+
+def common(folder: Path, trial: str, seed: int) -> tuple[str, ...]:
+    """Return the overrides that say where a run writes, and its seed."""
+    return (
+        f"cluster.fileroot={folder}",
+        "experiment_name=learn",
+        f"trial_name={trial}",
+        f"seed={seed}",
+    )
 
 
 def run_script(script: str, *arguments: object) -> None:

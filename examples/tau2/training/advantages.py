@@ -91,10 +91,16 @@ def teaches(group: Group) -> bool:
     return bool((advantages.abs() > 1e-6).any())
 
 
-def _centred_outcomes(group: Group) -> torch.Tensor:
-    """Return the outcome of each episode of a group less their mean: [episodes]."""
+def episode_outcomes(group: Group) -> torch.Tensor:
+    """Return the outcome of each episode of a group: float32 of shape [episodes]."""
     outcomes = group[OUTCOME].new_zeros(int(group[EPISODE].max()) + 1)
     outcomes[group[EPISODE]] = group[OUTCOME]
+    return outcomes
+
+
+def _centred_outcomes(group: Group) -> torch.Tensor:
+    """Return the outcome of each episode of a group less their mean: [episodes]."""
+    outcomes = episode_outcomes(group)
     return outcomes - outcomes.mean()
 
 

@@ -29,6 +29,13 @@ def check_allocation(config: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
         backends = BACKENDS[option]
         if allocation.backend not in backends:
             yield f"{option}.backend={engine.backend}: {option} needs one of {', '.join(backends)}"
+        workers, batch = allocation.parallel.dp_size, config.train_dataset.batch_size
+        if option == "actor" and batch % workers:
+            yield (
+                f"train_dataset.batch_size={batch} cannot be shared out among the {workers} "
+                f"data-parallel workers of actor.backend={engine.backend}; "
+                f"make it a multiple of {workers}"
+            )
     if len(sizes) == len(engines):
         yield from _check_gpus(config, engines, sizes)
 
