@@ -49,41 +49,22 @@ _ALTERNATES = """\
 {%- if message.role != ('assistant' if loop.index0 % 2 else 'user') %}
 {{- raise_exception('Roles must alternate.') }}{%- endif %}{%- endfor %}"""
 
-# templates that take a text, and show it as it is
-TAKE_TEXTS = {
+_IN_OBJECTS = _in_json("function.arguments | tojson")
+_KNOWS_NO_TOOLS = "{%- if tools is not none %}{{- 'Environment: ipython\n' }}{%- endif %}"
+
+# what SGLang gives a template is what these take
+TEMPLATES = {
     "Qwen3": CHAT_TEMPLATE.read_text(),
-    "DeepSeek": chat_template("{{- function.name + '\n```json\n' + function.arguments }}"),
-    "whatever it is": chat_template(_in_json("function.arguments")),
-    "indents an object": chat_template(
-        _in_json(
-            "function.arguments if function.arguments is string "
-            "else function.arguments | tojson(indent=2)"
-        )
-    ),
-}
-# templates that take an object: with a text they fail, escape it, or leave it out
-TAKE_OBJECTS = {
+    "Qwen2.5": chat_template(_IN_OBJECTS),
     "Qwen3-Coder": chat_template(_TAGS),
     "Qwen3.5": chat_template(_TAGS, _NEEDS_USER),
-    "Qwen2.5": chat_template(_in_json("function.arguments | tojson")),
-    "Llama 3.1": chat_template(_in_json("function.arguments | tojson"), _ONE_CALL),
+    "Llama 3.1": chat_template(_IN_OBJECTS, _ONE_CALL + _KNOWS_NO_TOOLS),
     "Mistral": chat_template(_WHOLE),
     "GLM": chat_template(
         "{{- function.name }}{%- for name, value in function.arguments.items() %}"
         "{{- '\n' + name + ': ' }}{{- value | tojson }}{%- endfor %}"
     ),
-    "writes each character of a text": chat_template(
-        "{{- function.name }}{%- for name in function.arguments %}"
-        "{{- '\n' ~ name ~ '=' ~ function.arguments[name] }}{%- endfor %}"
-    ),
-    "leaves a text out": chat_template(
-        "{{- function.name }}{%- if function.arguments is mapping %}" + _TAGS + "{%- endif %}"
-    ),
-    "writes an object only in tags": chat_template(
-        "{{- function.name }}{%- if function.arguments is mapping %}"
-        + _TAGS
-        + "{%- else %}{{- function.arguments }}{%- endif %}"
-    ),
+    "indents an object": chat_template(_in_json("function.arguments | tojson(indent=2)")),
 }
 # templates that refuse a conversation, or leave a part out, by what is said of them
 FAULTY = {
@@ -93,6 +74,10 @@ FAULTY = {
     "TemplateError: Roles must alternate.": chat_template(_WHOLE, _ALTERNATES),
     "UndefinedError: 'dict object' has no attribute 'thoughts'": chat_template(
         "{{- message.thoughts + function.name }}"
+    ),
+    # DeepSeek's, which takes the arguments as a text
+    'TypeError: can only concatenate str (not "dict") to str': chat_template(
+        "{{- function.name + '\n```json\n' + function.arguments }}"
     ),
     'TypeError: can only concatenate str (not "int") to str': chat_template(
         "{%- for name, value in function.arguments | items %}{{- name + value }}{%- endfor %}"

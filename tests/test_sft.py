@@ -10,7 +10,7 @@ from examples.tau2.cpu.tokenizer import train_tokenizer, untrained_tokenizer
 from examples.tau2.sft import prepare
 from examples.tau2.training.launch import ConfigError, PreparedRun
 from tests.hub import running_hub
-from tests.templates import TAKE_OBJECTS
+from tests.templates import TEMPLATES
 
 CPU = "examples/tau2/config_sft_cpu.yaml"
 
@@ -108,7 +108,7 @@ def test_files_that_are_not_there_are_named(prepare_cpu, override, expected):
 
 
 def test_a_template_that_takes_arguments_as_objects_is_trained_on(prepare_cpu, tmp_path):
-    option = model_with(TAKE_OBJECTS["Qwen3.5"], tmp_path)
+    option = model_with(TEMPLATES["Qwen3.5"], tmp_path)
     turns = tmp_path / "with_user.jsonl"
     expert.main([str(turns), "--domain", "mock", "--split", "base"])
     prepared = prepare_cpu(option, f"train_dataset.path={turns}", "train_dataset.batch_size=2")
@@ -118,7 +118,7 @@ def test_a_template_that_takes_arguments_as_objects_is_trained_on(prepare_cpu, t
 def test_what_a_template_refuses_is_told_with_its_lines_and_words(prepare_cpu, turns, tmp_path):
     """The turns are of solo mode, where no user speaks."""
     with pytest.raises(ConfigError) as error:
-        prepare_cpu(model_with(TAKE_OBJECTS["Qwen3.5"], tmp_path))
+        prepare_cpu(model_with(TEMPLATES["Qwen3.5"], tmp_path))
     assert error.value.problems == [
         f"{turns}, line 1-10: the chat template refuses the conversation (TemplateError: No user "
         "query found in messages.); take another model (actor.path), or put another "

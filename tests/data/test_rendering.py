@@ -1,74 +1,112 @@
-"""Prompts by the chat templates of many families; test_areal_proxies.py compares with the proxy."""
+"""Prompts are those of SGLang's own server, by the chat templates of many families."""
+
+import sys
+from importlib.util import find_spec, module_from_spec
 
 import pytest
 
 pytest.importorskip("areal")
+pytest.importorskip("sglang")
 
-from areal.utils import hf_utils
-from transformers import PreTrainedTokenizerFast
-
-from examples.tau2.cpu.tokenizer import train_tokenizer
+from examples.tau2.data import rendering
 from examples.tau2.data.rendering import TemplateRefusal, render, render_text, render_turn
 from examples.tau2.episode.completions import assistant_entry
-from tests.templates import FAULTY, TAKE_OBJECTS, TAKE_TEXTS
+from tests.prompts import HISTORIES, TOOLS, sglang_prompt, tokenizer_with
+from tests.templates import FAULTY, TEMPLATES
 
-ARGUMENTS = {"user_id": "größer", "due": [1, None], "title": 'A "b"'}
-# not as Python writes it
-TEXT = '{"user_id":"größer", "due": [1,null], "title": "A \\"b\\""}'
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer whose tokens are bytes."""
-    return train_tokenizer([""], vocab_size=300, min_frequency=2)
+# they show all that they get, or want functions without their wrapper
+STRICT = {
+    "shows its input": "{{ messages | tojson }}{{ tools | tojson }}{{ add_generation_prompt }}",
+    "functions alone": "{% for tool in tools or [] %}{{ tool.name + '\n' }}{% endfor %}",
+}
 
 
-def conversation(arguments: str) -> list[dict]:
-    return [
-        {"role": "user", "content": "Hi"},
-        assistant_entry("", [("call_1", "create_task", arguments)]),
-        {"role": "tool", "content": "{}", "tool_call_id": "call_1"},
-    ]
+@pytest.mark.parametrize("name", [*TEMPLATES, *STRICT])
+def test_prompts_are_those_of_sglang(name):
+    tokenizer = tokenizer_with((TEMPLATES | STRICT)[name])
+    prompts = [(history, TOOLS["mock"]) for history in HISTORIES.values()]
+    prompts += [(HISTORIES["a user"], tools) for tools in (*TOOLS.values(), [])]
+    for messages, tools in prompts:
+        try:
+            expected = sglang_prompt(tokenizer, messages, tools)
+        except Exception:
+            with pytest.raises(TemplateRefusal):
+                render(tokenizer, messages, tools)
+        else:
+            assert render(tokenizer, messages, tools) == expected
 
 
-@pytest.mark.parametrize("name", TAKE_TEXTS)
-def test_a_template_that_takes_texts_gets_them_as_they_are(tokenizer, name):
-    tokenizer.chat_template = TAKE_TEXTS[name]
-    messages = conversation(TEXT)
-    areals = hf_utils.apply_chat_template(tokenizer, messages, tools=[], add_generation_prompt=True)
-    assert render(tokenizer, messages, []) == areals
-    assert TEXT in render_text(tokenizer, messages, [])
+def test_only_what_cannot_be_rendered_is_refused():
+    """The comparison above is not between refusals."""
+    refused = {
+        (name, kind)
+        for name, template in TEMPLATES.items()
+        for kind, messages in HISTORIES.items()
+        if not is_rendered(template, messages)
+    }
+    assert refused == {("Qwen3.5", "no user"), ("Llama 3.1", "several calls")}
 
 
-@pytest.mark.parametrize("name", TAKE_OBJECTS)
-def test_a_template_that_takes_objects_gets_them(tokenizer, name):
-    tokenizer.chat_template = TAKE_OBJECTS[name]
-    messages = conversation(TEXT)
-    expected = conversation(TEXT)
-    # in the order of keys that the proxy makes
-    function = {"arguments": ARGUMENTS, "name": "create_task"}
-    expected[1]["tool_calls"][0]["function"] = function
-    rendered = render_text(tokenizer, messages, [])
-    assert rendered == tokenizer.apply_chat_template(
-        expected, tools=[], add_generation_prompt=True, tokenize=False
-    )
-    assert "größer" in rendered and messages == conversation(TEXT)
+def is_rendered(template: str, messages: list[dict]) -> bool:
+    try:
+        return bool(render(tokenizer_with(template), messages, TOOLS["mock"]))
+    except TemplateRefusal:
+        return False
+
+
+@pytest.mark.parametrize("enable_thinking", [True, False])
+def test_thinking_on_and_off(enable_thinking):
+    tokenizer = tokenizer_with(TEMPLATES["Qwen3"])
+    options = {"enable_thinking": enable_thinking}
+    for messages in HISTORIES.values():
+        rendered = render(tokenizer, messages, TOOLS["mock"], **options)
+        expected = sglang_prompt(
+            tokenizer, messages, TOOLS["mock"], chat_template_kwargs=dict(options)
+        )
+        assert rendered == expected
+    assert tokenizer.decode(rendered).endswith("</think>\n\n") is not enable_thinking
+
+
+def test_fields_that_sglang_does_not_know_are_left_out():
+    tokenizer = tokenizer_with(STRICT["shows its input"])
+    user = {"role": "user", "content": "Hi", "name": "someone"}
+    said = {**assistant_entry("Hm.", []), "reasoning_content": "why", "refusal": None, "audio": {}}
+    tool = {**TOOLS["mock"][0], "more": 1}
+    messages = [user, {**said, "name": "agent"}, user]
+    assert render(tokenizer, messages, [tool]) == sglang_prompt(tokenizer, messages, [tool])
+    text = render_text(tokenizer, messages, [tool])
+    assert '"reasoning_content": "why"' in text and "someone" not in text and "audio" not in text
 
 
 @pytest.mark.parametrize(
     "arguments, expected", [("", "{}"), ("{}", "{}"), ("{", '"{"'), ("[1]", "[1]")]
 )
-def test_arguments_that_are_empty_or_no_object(tokenizer, arguments, expected):
-    tokenizer.chat_template = TAKE_OBJECTS["Qwen2.5"]
+def test_arguments_that_are_empty_or_no_object(arguments, expected):
+    tokenizer = tokenizer_with(TEMPLATES["Qwen2.5"])
+    messages = [HISTORIES["a user"][1], assistant_entry("", [("1", "create_task", arguments)])]
+    result = {"role": "tool", "content": "{}", "tool_call_id": "1"}
     call = f'{{"name": "create_task", "arguments": {expected}}}\n</tool_call>'
-    assert call in render_text(tokenizer, conversation(arguments), [])
+    assert call in render_text(tokenizer, [*messages, result], [])
+
+
+def test_prompts_are_the_same_where_sglang_is_not_installed(monkeypatch):
+    tokenizer = tokenizer_with(STRICT["shows its input"])
+    messages = HISTORIES["a user"]
+    expected = [sglang_prompt(tokenizer, messages, tools) for tools in TOOLS.values()]
+    monkeypatch.setitem(sys.modules, rendering.Tool.__module__, None)
+    again = module_from_spec(find_spec(rendering.__name__))
+    again.__spec__.loader.exec_module(again)
+    assert again.Tool.__module__ == rendering.__name__
+    assert [again.render(tokenizer, messages, tools) for tools in TOOLS.values()] == expected
 
 
 @pytest.mark.parametrize("words", [words for words in FAULTY if "leaves" not in words])
-def test_a_refusal_has_the_words_of_the_template(tokenizer, words):
-    tokenizer.chat_template = FAULTY[words]
+def test_a_refusal_has_the_words_of_the_template(words):
+    tokenizer = tokenizer_with(FAULTY[words])
     start = "the chat template refuses the conversation ("
-    messages = [*conversation('{"number": 1}'), assistant_entry("A", []), conversation("")[2]]
+    said = assistant_entry("", [("1", "create_task", '{"number": 1}')])
+    result = {"role": "tool", "content": "{}", "tool_call_id": "1"}
+    messages = [{"role": "user", "content": "Hi"}, said, result, assistant_entry("A", []), result]
     with pytest.raises(TemplateRefusal) as refusal:
         render(tokenizer, messages, [])
     assert start in str(refusal.value) and words in str(refusal.value)

@@ -11,11 +11,11 @@ from examples.tau2 import expert
 from examples.tau2.agent import Tau2AgentWorkflow
 from examples.tau2.cpu.tokenizer import train_tokenizer
 from examples.tau2.episode import environment
-from examples.tau2.training.areal.proxies import render_tool_calls
+from examples.tau2.training.areal.proxies import render_as_sglang
 from examples.tau2.training.samples import load_samples
 from tests.areal_proxy import Proxy, tool_call
 from tests.scripted import LLMServer, in_turn, say
-from tests.templates import TAKE_OBJECTS
+from tests.templates import TEMPLATES
 
 ROOT = Path(__file__).parents[2]
 CREATE = tool_call("create_task", '{"user_id": "user_1", "title": "Important Meeting"}')
@@ -28,6 +28,12 @@ THINK = tool_call("think", '{"thought": "Who is it?"}')
 def tokenizer():
     """A tokenizer whose tokens are bytes, and those of the chat format."""
     return train_tokenizer([""], vocab_size=300, min_frequency=2)
+
+
+@pytest.fixture(autouse=True)
+def proxy_renders_as_sglang(monkeypatch):
+    monkeypatch.setattr(client, "apply_chat_template", client.apply_chat_template)
+    render_as_sglang()
 
 
 def rollout(
@@ -82,9 +88,7 @@ def test_samples_are_what_areal_makes_of_the_same_episode(tokenizer, tmp_path, n
 
 def test_samples_by_a_template_that_takes_objects(tokenizer, tmp_path, monkeypatch):
     """Qwen3-Coder's model writes arguments in tags; a proxy of our engines renders them again."""
-    monkeypatch.setattr(client, "apply_chat_template", client.apply_chat_template)
-    render_tool_calls()
-    monkeypatch.setattr(tokenizer, "chat_template", TAKE_OBJECTS["Qwen3-Coder"])
+    monkeypatch.setattr(tokenizer, "chat_template", TEMPLATES["Qwen3-Coder"])
     create = "<tool_call>\n<function=create_task>\n" + "".join(
         f"<parameter={name}>\n{value}\n</parameter>\n"
         for name, value in (("user_id", "user_1"), ("title", "Important Meeting"))

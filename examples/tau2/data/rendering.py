@@ -1,32 +1,42 @@
-"""Makes tokens of conversations, exactly as AReaL's proxy does when the model plays.
+"""Makes tokens of conversations, as SGLang's server does for a chat completion request.
 
-A chat template takes the arguments of a tool call as the text that OpenAI has, or as an object.
-`apply_chat_template` gives each template what it takes, here and in the proxy: the rollout engines
-of `examples.tau2.training.engines` have the proxy call it.
+What is trained is what is served: `evaluate.py` asks such a server, `apply_chat_template` has
+AReaL's proxy make the same tokens (`examples.tau2.training.areal.proxies`), and samples for
+`sft.py` have them, too. tests/test_prompts.py compares all of them with SGLang.
 """
 
-import json
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from contextlib import suppress
 from typing import Any
 
+import orjson
 from areal.utils import hf_utils
-from openai.types.chat.completion_create_params import CompletionCreateParams
-from pydantic import TypeAdapter
 from transformers import PreTrainedTokenizerFast
 
 from examples.tau2.episode.failures import describe_error
 
-_request_adapter: TypeAdapter[Any] = TypeAdapter(CompletionCreateParams)
+try:
+    # which fields it has depends on SGLang's version
+    from sglang.srt.entrypoints.openai.protocol import Tool
+except ImportError:
+    from pydantic import BaseModel
 
-# a call with which a template is tried
-_PROBE_ARGUMENTS = {"probe_name": "probe_value"}
-_PROBE_ID = "probe0000"
-_PROBE_TOOL = {
-    "name": "probe",
-    "description": "A tool.",
-    "parameters": {"type": "object", "properties": {}, "required": []},
-}
+    class Function(BaseModel):
+        """A function as SGLang 0.5.10 has it."""
+
+        description: str | None = None
+        name: str
+        parameters: Any = None
+        strict: bool = False
+
+    class Tool(BaseModel):
+        """A tool as SGLang 0.5.10 has it."""
+
+        type: str = "function"
+        function: Function
+
+
+# what else a chat template gets of a message that is not the user's
+_MORE_FIELDS = ("tool_call_id", "name", "reasoning_content", "tool_calls")
 
 
 class TemplateRefusal(ValueError):
@@ -34,17 +44,32 @@ class TemplateRefusal(ValueError):
 
 
 def apply_chat_template(
-    tokenizer: PreTrainedTokenizerFast, messages: list[dict], **kwargs: Any
+    tokenizer: PreTrainedTokenizerFast,
+    messages: list[dict],
+    *,
+    tools: list[dict] | None = None,
+    add_generation_prompt: bool = False,
+    **kwargs: Any,
 ) -> Any:
-    """Do what AReaL's function of this name does, for any template.
+    """Do what AReaL's function of this name does, with the input that SGLang gives a template.
 
-    The arguments of tool calls are the text of a JSON object. Templates that take objects, e.g.
-    those of Qwen3-Coder and Llama 3.1, get the object.
+    A tool has all fields of SGLang's schema in its order, e.g. `strict: false`. The arguments of
+    tool calls are objects. A message has no other fields than those that SGLang knows.
     """
-    has_calls = any(message.get("tool_calls") for message in messages)
-    if has_calls and _takes_objects(tokenizer, str(tokenizer.chat_template)):
-        messages = [_with_objects(message) for message in messages]
-    return hf_utils.apply_chat_template(tokenizer, messages, **kwargs)
+    messages = [_as_served(message) for message in messages]
+    last = messages[-1]
+    if add_generation_prompt and last["role"] == "assistant":
+        messages[-1] = {"role": "user", "content": last["content"]}
+    schemas = [Tool.model_validate(tool).model_dump() for tool in tools or []] or None
+    kwargs["add_generation_prompt"] = add_generation_prompt
+    try:
+        return hf_utils.apply_chat_template(tokenizer, messages, tools=schemas, **kwargs)
+    except Exception:
+        if not schemas:
+            raise
+        # some templates want the functions alone
+        functions = [schema["function"] for schema in schemas]
+        return hf_utils.apply_chat_template(tokenizer, messages, tools=functions, **kwargs)
 
 
 def render(
@@ -54,9 +79,9 @@ def render(
     add_generation_prompt: bool = True,
     **kwargs: Any,
 ) -> list[int]:
-    """Make the prompt of a chat completion request, token for token as AReaL's proxy does.
+    """Make the prompt of a chat completion request, token for token as SGLang does.
 
-    `kwargs` go to the chat template, e.g. `enable_thinking`.
+    `kwargs` go to the chat template, as the request's `chat_template_kwargs` do.
 
     Raises:
         TemplateRefusal: the chat template does not render the prompt.
@@ -115,15 +140,9 @@ def _apply_template(
     add_generation_prompt: bool,
     **kwargs: Any,
 ) -> list[int] | str:
-    # the proxy validates the request first, which reorders the keys of tool schemas
-    request = _request_adapter.validate_python({"model": "", "messages": messages, "tools": tools})
     try:
         return apply_chat_template(
-            tokenizer,
-            _plain(request["messages"]),
-            tools=list(request["tools"]),
-            add_generation_prompt=add_generation_prompt,
-            **kwargs,
+            tokenizer, messages, tools=tools, add_generation_prompt=add_generation_prompt, **kwargs
         )
     except Exception as error:
         # a template is a program, which can raise any error
@@ -131,63 +150,26 @@ def _apply_template(
         raise TemplateRefusal(f"the chat template refuses the conversation ({words})") from error
 
 
-# the template is part of the cache's key, because a tokenizer can get another one
-@lru_cache
-def _takes_objects(tokenizer: PreTrainedTokenizerFast, template: str) -> bool:
-    """Tell whether the tokenizer's template takes the arguments of tool calls as objects only.
-
-    A call is rendered with arguments of both kinds. A template that takes texts shows the text as
-    it is; others fail, leave the text out, or escape it. Some templates show the text as it is,
-    but write an object in tags, without JSON: such a model never says JSON, and gets the object.
-    """
-    text = json.dumps(_PROBE_ARGUMENTS)
-    from_text = _render_probe(tokenizer, text)
-    from_object = _render_probe(tokenizer, _PROBE_ARGUMENTS)
-    ((name, value),) = _PROBE_ARGUMENTS.items()
-    if name not in from_object or value not in from_object:
-        return False
-    is_quoted = f'"{name}"' in from_object or f"'{name}'" in from_object
-    return text not in from_text or not is_quoted
+def _as_served(message: dict) -> dict:
+    """Return the message that SGLang gives a chat template."""
+    served = {"role": message["role"], "content": message.get("content") or ""}
+    if message["role"] == "user":
+        return served
+    served |= {name: message[name] for name in _MORE_FIELDS if message.get(name) is not None}
+    if message.get("tool_calls"):
+        served["tool_calls"] = [_call_as_served(call) for call in message["tool_calls"]]
+    return served
 
 
-def _render_probe(tokenizer: PreTrainedTokenizerFast, arguments: str | dict[str, str]) -> str:
-    """Render a call with these arguments; return an empty text if the template fails."""
-    function = {"name": "probe", "arguments": arguments}
-    call = {"id": _PROBE_ID, "type": "function", "function": function}
-    messages: list[dict] = [
-        {"role": "user", "content": "?"},
-        {"role": "assistant", "content": "", "tool_calls": [call]},
-        {"role": "tool", "content": "!", "tool_call_id": _PROBE_ID},
-    ]
-    tools = [{"type": "function", "function": _PROBE_TOOL}]
-    try:
-        return hf_utils.apply_chat_template(tokenizer, messages, tools=tools, tokenize=False)
-    except Exception:
-        return ""
-
-
-def _with_objects(message: dict) -> dict:
-    """Return a message whose tool calls have objects as arguments."""
-    calls = message.get("tool_calls")
-    if not calls:
-        return message
-    return {**message, "tool_calls": [_with_object(call) for call in calls]}
-
-
-def _with_object(call: dict) -> dict:
+def _call_as_served(call: dict) -> dict:
     """Return a call with an object as arguments; a text that is no JSON stays as it is."""
-    function = call["function"]
-    try:
-        arguments = json.loads(function["arguments"] or "{}")
-    except ValueError:
-        return call
-    return {**call, "function": {**function, "arguments": arguments}}
-
-
-def _plain(value: Any) -> Any:
-    """Leave out the None values of dicts, and make lists of iterables, as AReaL's proxy does."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items() if item is not None}
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    return value
+    arguments = call["function"]["arguments"]
+    if isinstance(arguments, str):
+        with suppress(ValueError):
+            arguments = orjson.loads(arguments or "{}")
+    return {
+        "id": call["id"],
+        "index": call.get("index"),
+        "type": "function",
+        "function": {"name": call["function"]["name"], "arguments": arguments},
+    }

@@ -4,7 +4,7 @@ import pytest
 
 from examples.tau2.cpu.tokenizer import untrained_tokenizer
 from examples.tau2.training.checks.parsers import probe_tool_call_parser
-from tests.templates import TAKE_OBJECTS, TAKE_TEXTS
+from tests.templates import TEMPLATES
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def model(tmp_path):
 
     def save(name: str) -> str:
         tokenizer = untrained_tokenizer()
-        tokenizer.chat_template = (TAKE_TEXTS | TAKE_OBJECTS)[name]
+        tokenizer.chat_template = TEMPLATES[name]
         tokenizer.save_pretrained(tmp_path / "model")
         return f"tokenizer_path={tmp_path}/model"
 

@@ -11,7 +11,7 @@ from examples.tau2.episode import environment
 from examples.tau2.episode.config import Tau2EnvConfig
 from examples.tau2.training.checks.template import first_prompts, probe_template
 from tests.own_tasks import public_set
-from tests.templates import FAULTY, TAKE_OBJECTS, TAKE_TEXTS, chat_template
+from tests.templates import FAULTY, TEMPLATES, chat_template
 
 SOLO = (
     "econfig.domain=mock",
@@ -36,11 +36,11 @@ def model(tmp_path):
 
 
 @pytest.mark.parametrize("options", [(), SOLO], ids=["airline", "solo"])
-@pytest.mark.parametrize("name", [*TAKE_TEXTS, *TAKE_OBJECTS])
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_templates_of_many_families_render_every_prompt(airline, model, name, options):
-    problems = list(probe_template(airline(model((TAKE_TEXTS | TAKE_OBJECTS)[name]), *options)))
+    problems = list(probe_template(airline(model(TEMPLATES[name]), *options)))
     if name == "Qwen3.5" and options:
-        option = model(TAKE_OBJECTS[name])
+        option = model(TEMPLATES[name])
         assert problems == [
             f"{option}, the first prompt of mock (system): the chat template refuses the "
             "conversation (TemplateError: No user query found in messages.); "

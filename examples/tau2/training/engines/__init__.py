@@ -126,21 +126,21 @@ class TrainsOnIncompleteGroups(InferenceEngine):
         # the workers of training engines import this module, and play no groups
         from examples.tau2.training.areal.groups import play_groups_of_episodes
 
-        play_groups_of_episodes(self.config)
+        play_groups_of_episodes()
         super().initialize(*args, **kwargs)
 
 
-class RendersToolCalls(InferenceEngine):
-    """A rollout engine whose proxy renders tool calls for any chat template.
+class RendersAsSGLang(InferenceEngine):
+    """A rollout engine whose proxy makes the prompts of SGLang's own server.
 
     AReaL starts each proxy with an engine of its own, and makes the proxy's client afterwards.
     """
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         # the workers of training engines import this module, and need no proxy
-        from examples.tau2.training.areal.proxies import render_tool_calls
+        from examples.tau2.training.areal.proxies import render_as_sglang
 
-        render_tool_calls()
+        render_as_sglang()
         super().initialize(*args, **kwargs)
 
 

@@ -11,7 +11,7 @@ from examples.tau2.training.areal.servers import launch_server
 from examples.tau2.training.areal.versions import ServesTrueVersions
 from examples.tau2.training.engines import (
     PlaysEveryGroup,
-    RendersToolCalls,
+    RendersAsSGLang,
     TrainsOnIncompleteGroups,
 )
 
@@ -25,7 +25,7 @@ class WatchesItsServerStart(InferenceEngine):
 
 class RemoteSGLangEngine(
     WatchesItsServerStart,
-    RendersToolCalls,
+    RendersAsSGLang,
     TrainsOnIncompleteGroups,
     PlaysEveryGroup,
     ServesTrueVersions,
@@ -36,7 +36,7 @@ class RemoteSGLangEngine(
 
 class RemotevLLMEngine(
     WatchesItsServerStart,
-    RendersToolCalls,
+    RendersAsSGLang,
     TrainsOnIncompleteGroups,
     PlaysEveryGroup,
     ServesTrueVersions,
