@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from areal.api.cli_args import InferenceEngineConfig
@@ -63,6 +64,14 @@ class FailsSometimes(Tau2AgentWorkflow):
         return await super().run(*args, **kwargs)
 
 
+def engine(min_size: int | None) -> SimpleNamespace:
+    """What a group needs to know of its rollout engine, in the config that reaches a worker."""
+    config = RolloutConfig(
+        **vars(InferenceEngineConfig(backend="sglang:d1")), min_group_size=min_size
+    )
+    return SimpleNamespace(config=deserialize_value(serialize_value(config)))
+
+
 def play(
     agent: Tau2AgentWorkflow,
     answers: Callable[[str], str],
@@ -72,8 +81,8 @@ def play(
 ) -> dict | None:
     """Play a group through AReaL's proxy; return its tensors, as AReaL's executor makes them."""
     with Proxy(answers, turn_discount=discount) as proxy:
-        group = GroupOfEpisodes(proxy.workflow(agent), size, logging.getLogger(), min_size=min_size)
-        interactions = asyncio.run(group.arun_episode(None, TASK))
+        group = GroupOfEpisodes(proxy.workflow(agent), size, logging.getLogger())
+        interactions = asyncio.run(group.arun_episode(engine(min_size), TASK))
     if interactions is None:
         return None
     return concat_padded_tensors([turn.to_tensor_dict() for turn in interactions.values()])
@@ -150,10 +159,7 @@ def test_a_group_with_too_few_episodes_is_played_again(
     assert statistics()["rollout/group/rejected"] == float(not is_there)
 
 
-def test_the_engines_of_a_worker_play_groups_with_the_option_of_the_config(monkeypatch):
+def test_the_engines_of_a_worker_play_groups_so(monkeypatch):
     monkeypatch.setattr(remote_inf_engine, "GroupedRolloutWorkflow", GroupedRolloutWorkflow)
-    config = RolloutConfig(**vars(InferenceEngineConfig(backend="sglang:d1")), min_group_size=3)
-    # as it reaches a worker
-    play_groups_of_episodes(deserialize_value(serialize_value(config)))
-    made = remote_inf_engine.GroupedRolloutWorkflow(None, 8, logging.getLogger())
-    assert (made.group_size, made.min_size) == (8, 3)
+    play_groups_of_episodes()
+    assert remote_inf_engine.GroupedRolloutWorkflow is GroupOfEpisodes

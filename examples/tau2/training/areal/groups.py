@@ -2,12 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from areal.api import InferenceEngine, RolloutWorkflow
 from areal.api.cli_args import InferenceEngineConfig
 from areal.infra import remote_inf_engine, workflow_context
+from areal.infra.remote_inf_engine import GroupedRolloutWorkflow, RemoteInfEngine
 from areal.utils import stats_tracker
 
 from examples.tau2.training.advantages import episode_tensors
@@ -24,36 +23,18 @@ class RolloutConfig(InferenceEngineConfig):
     min_group_size: int | None = None
 
 
-class GroupOfEpisodes(RolloutWorkflow):
-    """Plays `group_size` episodes of a task at once.
-
-    Args:
-        workflow: AReaL's workflow, which plays one episode.
-        group_size: number of episodes.
-        min_size: see `RolloutConfig`.
-    """
-
-    def __init__(
-        self,
-        workflow: Any,
-        group_size: int,
-        *_: Any,
-        min_size: int | None = None,
-        **__: Any,
-    ):
-        self.workflow = workflow
-        self.group_size = group_size
-        self.min_size = min(min_size or max(2, group_size // 2), group_size)
+class GroupOfEpisodes(GroupedRolloutWorkflow):
+    """Plays the episodes of a group at once, and goes on without those that are rejected."""
 
     async def arun_episode(
-        self, engine: InferenceEngine, data: dict[str, Any]
+        self, engine: RemoteInfEngine, data: dict[str, Any]
     ) -> dict[str, Any] | None:
         """Return the interactions of the group's episodes; None if none has any.
 
         Each interaction has the tensors of `advantages.episode_tensors`.
 
         Raises:
-            Exception: that of a rejected episode, if fewer than `min_size` are there.
+            Exception: that of a rejected episode, if fewer are there than the group needs.
         """
         results = await asyncio.gather(
             *(self._play(engine, data) for _ in range(self.group_size)), return_exceptions=True
@@ -62,7 +43,9 @@ class GroupOfEpisodes(RolloutWorkflow):
         episodes = [
             result for result in results if result and not isinstance(result, BaseException)
         ]
-        is_enough = len(episodes) >= self.min_size
+        config = cast(RolloutConfig, engine.config)
+        needed = config.min_group_size or max(2, self.group_size // 2)
+        is_enough = len(episodes) >= min(needed, self.group_size)
         statistics = stats_tracker.get(workflow_context.stat_scope())
         statistics.scalar(
             **{
@@ -87,7 +70,7 @@ class GroupOfEpisodes(RolloutWorkflow):
         return group
 
     async def _play(
-        self, engine: InferenceEngine, data: dict[str, Any]
+        self, engine: RemoteInfEngine, data: dict[str, Any]
     ) -> tuple[dict[str, Any], float | None] | None:
         """Play one episode, and return its interactions and its outcome."""
         # gather runs this in a task with a context of its own
@@ -97,8 +80,6 @@ class GroupOfEpisodes(RolloutWorkflow):
         return (interactions, episode.outcome) if interactions else None
 
 
-def play_groups_of_episodes(config: RolloutConfig) -> None:
+def play_groups_of_episodes() -> None:
     """Have the rollout engines of this process play each group as `GroupOfEpisodes`."""
-    remote_inf_engine.GroupedRolloutWorkflow = partial(
-        GroupOfEpisodes, min_size=config.min_group_size
-    )
+    remote_inf_engine.GroupedRolloutWorkflow = GroupOfEpisodes
