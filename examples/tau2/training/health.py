@@ -88,8 +88,8 @@ class GroupWatch:
             return None
         cause = f"; the last cause: {causes[-1]}" if causes else ""
         return (
-            f"{found}each had an episode that says nothing about the agent (EpisodeRejected, in "
-            f"the log, says why{cause}), or equal rewards (group_filter)"
+            f"{found}each had too many rejected episodes (EpisodeRejected, in the log, says "
+            f"why{cause}), or taught nothing (group_filter)"
         )
 
 

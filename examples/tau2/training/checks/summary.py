@@ -24,8 +24,8 @@ def summarize(config: Tau2PPOConfig) -> str:
         mode = f"user simulator {econfig.user_llm or 'default'} at {server}"
     episodes = config.gconfig.n_samples
     training = f"{_describe_tasks(config, config.train_dataset)} x {episodes} episodes"
-    if config.group_filter:
-        training += ", equal groups dropped"
+    if config.baseline:
+        training += f", advantage = outcome - {config.baseline} of group"
     validation = "none"
     if config.valid_dataset:
         episodes = (config.eval_gconfig or config.gconfig).n_samples
