@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WORKFLOW = "examples.tau2.agent.Tau2AgentWorkflow"
 REWARD_FN_WORKFLOW = "aenv.examples.tau2_rl.workflow.RewardFnWorkflow"
 GROUP_FILTER = "examples.tau2.training.groups.has_advantages"
+NO_FILTER = "examples.tau2.training.groups.accept_all"
 TRACKER = "examples.tau2.training.tracker.ArealTracker"
 
 
@@ -83,7 +84,7 @@ def train(argv: list[str]) -> None:
                 workflow_kwargs=arguments,
                 eval_workflow=workflow,
                 eval_workflow_kwargs=eval_arguments,
-                dynamic_filter_fn=GROUP_FILTER if config.group_filter else None,
+                dynamic_filter_fn=GROUP_FILTER if config.group_filter else NO_FILTER,
             )
         print_results(config, folder, terminal)
 

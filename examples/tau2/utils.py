@@ -82,6 +82,13 @@ class Tau2PPOConfig(RunConfig, PPOConfig):
             "episodes had equal outcomes, and no turn was malformed or did an expected action."
         },
     )
+    revisit_share: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of each batch, below 1, for tasks whose last group had mixed outcomes; "
+            "the more these differed, the likelier. All tasks in turn fill the rest."
+        },
+    )
 
     def __post_init__(self):
         super().__post_init__()

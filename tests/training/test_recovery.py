@@ -1,102 +1,21 @@
-"""Checkpoints and the order of tasks in a resumed run: AReaL's faults, which ours does not have."""
+"""Checkpoints of a resumed run: AReaL's faults, which ours does not have."""
 
 import json
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from areal.api import FinetuneSpec, StepInfo
-from areal.api.cli_args import RecoverConfig, TrainDatasetConfig
-from areal.utils.data import cycle_dataloader
-from areal.utils.dataloader import create_dataloader
+from areal.api.cli_args import RecoverConfig
 from areal.utils.recover import RecoverHandler
 
 from examples.tau2.training.recovery import (
     FILE_LIST,
     Checkpoints,
-    ResumableDataLoader,
     file_digests,
     find_damage,
     forget_later_episodes,
 )
-
-# -- the order of tasks --------------------------------------------------------------------------
-
-DATASET = [f"task {row}" for row in range(10)]
-
-
-def our_loader(**state) -> ResumableDataLoader:
-    loader = ResumableDataLoader(DATASET, batch_size=3, shuffle=True, drop_last=False, seed=1)
-    if state:
-        loader.load_state_dict(state)
-    return loader
-
-
-def areals_loader():
-    config = TrainDatasetConfig(path="unused", type="rl", batch_size=2, shuffle=True, num_workers=0)
-    return create_dataloader(DATASET, rank=0, world_size=1, dataset_config=config, collate_fn=list)
-
-
-def first_tasks(batches: Iterable[list[str]], number: int) -> list[str]:
-    """The tasks of the first `number` batches."""
-    tasks: list[str] = []
-    for batch in islice(batches, number):
-        tasks += batch
-    return tasks
-
-
-def tasks_of_epochs(loader: ResumableDataLoader, epochs: int) -> list[str]:
-    tasks: list[str] = []
-    for _ in range(epochs):
-        for batch in loader:
-            tasks += batch
-    return tasks
-
-
-def test_every_epoch_has_every_task_once_in_an_order_of_its_own():
-    loader = our_loader()
-    first, second = tasks_of_epochs(loader, 1), tasks_of_epochs(loader, 1)
-    assert first != second and sorted(first) == sorted(second) == sorted(DATASET)
-    assert len(loader) == 4
-    loader.drop_last = True
-    assert len(loader) == 3 and len(tasks_of_epochs(loader, 1)) == 9
-
-
-def test_areals_loader_goes_on_in_the_order_of_the_first_epoch():
-    loader = areals_loader()
-    done = first_tasks(cycle_dataloader(loader), 7)
-    resumed = areals_loader()
-    resumed.load_state_dict(loader.state_dict())
-    second_epoch = done[10:] + first_tasks(cycle_dataloader(resumed), 3)
-    assert sorted(second_epoch) != sorted(DATASET)
-    assert second_epoch[4:] == done[4:10]
-
-
-@pytest.mark.parametrize("batches", range(9))
-def test_our_loader_goes_on_where_it_was(batches):
-    expected = tasks_of_epochs(our_loader(), 4)
-    loader = our_loader()
-    done = first_tasks(cycle_dataloader(loader), batches)
-    state = json.loads(json.dumps(loader.state_dict()))
-    rest = tasks_of_epochs(our_loader(**state), 4)
-    assert done + rest[: len(expected) - len(done)] == expected
-
-
-def test_tasks_that_were_under_way_come_again_first():
-    loader = our_loader()
-    done = tasks_of_epochs(loader, 1)
-    loader.unfinished = lambda number: number in (2, 9)
-    state = loader.state_dict()
-    resumed = our_loader(**state)
-    assert next(iter(resumed)) == [done[2], done[9]]
-    # not handed out yet when the next checkpoint is written
-    assert our_loader(**state).state_dict() == {**state, "under_way": []}
-    # numbers go on, so that they name groups of the whole run
-    assert resumed.under_way == [2, 9] and resumed.count == 12
-    resumed.unfinished = lambda number: number == 11
-    assert next(iter(our_loader(**resumed.state_dict()))) == [done[9]]
-
 
 # -- checkpoints ---------------------------------------------------------------------------------
 

@@ -1,10 +1,16 @@
-"""Keeps what the advantages need to know of the episodes of a group, and filters groups by it."""
+"""Keeps what the advantages need to know of the episodes of a group, and filters groups by it.
 
+A rollout worker keeps the result of each group until the trainer asks for it.
+"""
+
+from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from examples.tau2.training.advantages import EPISODE, teaches
+from areal.infra import workflow_context
+
+from examples.tau2.training.advantages import EPISODE, episode_outcomes, teaches
 
 
 @dataclass
@@ -13,6 +19,21 @@ class Episode:
 
     outcome: float | None = None
 
+
+@dataclass
+class GroupResult:
+    """What the trainer is told of a group that was played."""
+
+    # AReaL's task id of the group
+    number: int
+    # of its episodes
+    outcomes: list[float]
+    # whether the filter accepted it
+    accepted: bool
+
+
+# results of this worker for which the trainer has not asked yet
+_results: deque[GroupResult] = deque()
 
 # the episode that the current asyncio task plays
 current_episode: ContextVar[Episode | None] = ContextVar("current_episode", default=None)
@@ -32,4 +53,25 @@ def has_advantages(trajectory: dict[str, Any]) -> bool:
     but the penalty of a malformed turn does.
     """
     # an episode that is no member of a group cannot be compared with others
-    return EPISODE in trajectory and teaches(trajectory)
+    accepted = EPISODE in trajectory and teaches(trajectory)
+    _keep_result(trajectory, accepted)
+    return accepted
+
+
+def accept_all(trajectory: dict[str, Any]) -> bool:
+    """Accept every group. This is AReaL's `dynamic_filter_fn` of a run that drops none."""
+    _keep_result(trajectory, True)
+    return True
+
+
+def _keep_result(trajectory: dict[str, Any], accepted: bool) -> None:
+    # AReaL calls a filter in the context of the group
+    number = workflow_context.get().task_id
+    if number is not None and EPISODE in trajectory:
+        _results.append(GroupResult(number, episode_outcomes(trajectory).tolist(), accepted))
+
+
+def take_results() -> list[GroupResult]:
+    """Return the results that were kept since the last call, and keep them no longer."""
+    # episodes end in another thread
+    return [_results.popleft() for _ in range(len(_results))]

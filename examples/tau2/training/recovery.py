@@ -1,18 +1,17 @@
-"""Resume a killed run from its last whole checkpoint, with the tasks that come next.
+"""Resume a killed run from its last whole checkpoint.
 
-AReaL 1.0.4 writes each recovery checkpoint over the one before, starts anew if it cannot read the
-checkpoint, forgets the groups that were under way, and repeats the task order of the first epoch.
+AReaL 1.0.4 writes each recovery checkpoint over the one before, and starts anew if it cannot read
+the checkpoint.
 """
 
 import hashlib
 import json
 import os
-import random
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from areal.api import FinetuneSpec, StepInfo
 from areal.api.cli_args import RecoverConfig
@@ -28,94 +27,6 @@ FILE_LIST = "whole.json"
 # all of a large model again would take minutes.
 DIGEST_BLOCKS = 64
 BLOCK_SIZE = 2**20
-
-
-class Rows(Protocol):
-    """A data set: a list, or a `Dataset` of the datasets library."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, row: int, /) -> Any: ...
-
-
-class ResumableDataLoader:
-    """The batches of a data set, each epoch in another order, like AReaL's data loaders.
-
-    `for batch in loader` is one epoch. Tasks are numbered as they are handed out, over all
-    processes of a run. `unfinished(number)` tells whether the task of this number is still under
-    way when the state is saved: a run that resumes from this state hands the task out again.
-    """
-
-    def __init__(
-        self,
-        dataset: Rows,
-        batch_size: int,
-        shuffle: bool,
-        drop_last: bool,
-        seed: int,
-        collate: Callable[[list[Any]], Any] = list,
-    ):
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.drop_last = drop_last
-        self.seed = seed
-        self.collate = collate
-        self.unfinished: Callable[[int], bool] = lambda number: False
-        self.epoch = 0
-        self.batch = 0
-        # number of the next task
-        self.count = 0
-        # numbers that an earlier process gave to the tasks that are handed out again
-        self.under_way: list[int] = []
-        # rows of the tasks that are still to be handed out again
-        self._again: list[int] = []
-        # row of each task that was handed out and may be under way, by its number
-        self._handed_out: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        full_batches, rest = divmod(len(self.dataset), self.batch_size)
-        has_short_batch = rest > 0 and not self.drop_last
-        return full_batches + 1 if has_short_batch else full_batches
-
-    def __iter__(self) -> Iterator[Any]:
-        if self._again:
-            again, self._again = self._again, []
-            yield self._hand_out(again)
-        order = list(range(len(self.dataset)))
-        if self.shuffle:
-            random.Random(f"{self.seed} {self.epoch}").shuffle(order)
-        while self.batch < len(self):
-            first = self.batch * self.batch_size
-            self.batch += 1
-            yield self._hand_out(order[first : first + self.batch_size])
-        self.epoch += 1
-        self.batch = 0
-
-    def _hand_out(self, rows: list[int]) -> Any:
-        for row in rows:
-            self._handed_out[self.count] = row
-            self.count += 1
-        return self.collate([self.dataset[row] for row in rows])
-
-    def state_dict(self) -> dict[str, Any]:
-        self._handed_out = {
-            number: row for number, row in self._handed_out.items() if self.unfinished(number)
-        }
-        return {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "count": self.count,
-            "again": [*self._again, *self._handed_out.values()],
-            "under_way": list(self._handed_out),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch = state["epoch"]
-        self.batch = state["batch"]
-        self.count = state["count"]
-        self._again = list(state["again"])
-        self.under_way = list(state["under_way"])
 
 
 def recovery_is_on(config: RecoverConfig) -> bool:

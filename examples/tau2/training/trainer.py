@@ -10,6 +10,7 @@ from typing import Any, cast
 from areal.api import Scheduler
 from areal.api.cli_args import InferenceEngineConfig, TrainDatasetConfig, ValidDatasetConfig
 from areal.infra import LocalScheduler
+from areal.utils import stats_tracker
 from areal.utils.data import collate_samples_to_list
 from areal.utils.network import format_hostport
 from areal.utils.stats_logger import StatsLogger
@@ -18,7 +19,11 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from examples.tau2.training.areal.groups import RolloutConfig
 from examples.tau2.training.areal.hosts import is_on_loopback, start_workers_on_loopback
-from examples.tau2.training.areal.rollouts import continue_group_numbers, is_group_under_way
+from examples.tau2.training.areal.rollouts import (
+    continue_group_numbers,
+    is_group_under_way,
+    take_group_results,
+)
 from examples.tau2.training.areal.schedulers import failed_worker, wait_for_forked_workers
 from examples.tau2.training.areal.trainers import (
     AnyTrainer,
@@ -26,11 +31,10 @@ from examples.tau2.training.areal.trainers import (
     PatchedSFTTrainer,
     replace_classes_of_trainers,
 )
+from examples.tau2.training.data_loader import ResumableDataLoader, Rows
 from examples.tau2.training.health import GroupWatch, ServerWatch
 from examples.tau2.training.recovery import (
     Checkpoints,
-    ResumableDataLoader,
-    Rows,
     forget_later_episodes,
     recovery_is_on,
 )
@@ -49,6 +53,8 @@ class EndsWhenStuck(AnyTrainer):
     Its data loader resumes with the tasks that come next.
     """
 
+    # share of a batch for tasks whose last group had mixed outcomes
+    revisit_share = 0.0
     # makes a batch, as AReaL's trainer expects it, of rows of the data set
     collate: Callable[[list[Any]], Any] = staticmethod(list)
 
@@ -107,6 +113,7 @@ class EndsWhenStuck(AnyTrainer):
             dataset_config.drop_last,
             self.config.seed,
             self.collate,
+            self.revisit_share,
         )
         # AReaL uses what both classes have in common
         return cast(StatefulDataLoader, self.task_loader)
@@ -139,6 +146,7 @@ class Tau2PPOTrainer(EndsWhenStuck, PatchedPPOTrainer):
     ):
         replace_classes_of_trainers(Checkpoints)
         self.admin_api_key = os.environ.pop(ADMIN_API_KEY, None) or secrets.token_urlsafe(32)
+        self.revisit_share = config.revisit_share
         self.server_watch = ServerWatch()
         log = Path(StatsLogger.get_log_path(config.stats_logger), "rollout.log")
         self.group_watch = GroupWatch(config.train_dataset.batch_size, log)
@@ -149,6 +157,15 @@ class Tau2PPOTrainer(EndsWhenStuck, PatchedPPOTrainer):
 
     def advantage_options(self) -> dict[str, Any]:
         return {"baseline": self.config.baseline, "scale": self.config.advantage_scale}
+
+    def end_step(self) -> None:
+        """Tell the data loader of the groups that were played, and count their episodes."""
+        results = take_group_results(self.controllers()[0])
+        self.task_loader.learn_results(results)
+        played = [len(result.outcomes) for result in results]
+        dropped = [len(result.outcomes) for result in results if not result.accepted]
+        statistics = {"group/episodes": sum(played), "group/dropped_episodes": sum(dropped)}
+        stats_tracker.get("rollout").scalar(**statistics)
 
     def forget_later_episodes(self, generated: Path) -> None:
         """Remove the trajectories of episodes that this process will play again.

@@ -3,10 +3,10 @@
 The modules of this package give each private name of AReaL a plain one. The classes that mend a
 fault stand here, or in the modules of `training` that are named below, which use public names.
 A pull request with a number is one of github.com/areal-project/AReaL. "main" is AReaL's branch of
-that name at commit cbff54d of 2026-08-22. tests/training/test_areal_*.py and test_engines.py and
-test_recovery.py show each fault in the installed AReaL, and that it is gone here: a test of the
-fault fails, or says that it is skipped, when AReaL has mended it. What comes of workers that are
-lost is shown in chaos/test_processes.py.
+that name at commit cbff54d of 2026-08-22. tests/training/test_areal_*.py, test_engines.py,
+test_recovery.py and test_data_loader.py show each fault in the installed AReaL, and that it is gone
+here: a test of the fault fails, or says that it is skipped, when AReaL has mended it. What comes of
+workers that are lost is shown in chaos/test_processes.py.
 
 What AReaL does, and what it leads to     | What this project does           | Versions, thread
 ------------------------------------------|----------------------------------|-------------------
@@ -20,7 +20,7 @@ which wait for its group                  |                                  |
 A checkpoint is written over the one      | recovery.Checkpoints             | 1.0.4, main;
 before; one that cannot be read starts    |                                  | none found
 the run anew                              |                                  |
-A resumed run repeats the order of the    | recovery.ResumableDataLoader,    | 1.0.4, main;
+A resumed run repeats the order of the    | data_loader.ResumableDataLoader, | 1.0.4, main;
 first epoch, forgets the groups under     | rollouts.continue_group_numbers, | none found
 way, and numbers new ones from 0          | rollouts.is_group_under_way      |
 A resumed run starts the schedule of the  | trainers.ResumesExactly          | 1.0.4, main;
@@ -68,6 +68,8 @@ Megatron's optimizer is not saved         | features.                        | 1
 Agent workflows do not run under Ray      | features.runs_agents_under_ray   | 1.0.4; #1441
 No public name tells an episode the       | rollouts.served_weight_version   | 1.0.4
 version of its weights                    |                                  |
+No public name asks the workers for more  | rollouts.take_group_results      | 1.0.4, main
+than statistics                           |                                  |
 No public name packs sequences into trees | trees.tree_sizes                 | 1.0.4
 without training on them                  |                                  |
 """

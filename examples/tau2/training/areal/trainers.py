@@ -120,6 +120,13 @@ class PatchedPPOTrainer(ResumesExactly, PPOTrainer):
         """Return more arguments of the engine's `compute_advantages`. A subclass may override."""
         return {}
 
+    def end_step(self) -> None:
+        """Do what belongs between an update and its statistics. A subclass may override this."""
+
+    def _export_and_commit_stats(self, epoch: int, epoch_step: int, global_step: int) -> None:
+        self.end_step()
+        super()._export_and_commit_stats(epoch, epoch_step, global_step)
+
     def controllers(self) -> list[RolloutController]:
         """Return the controllers of the rollout workers: for training, and for evaluation."""
         rollouts = (self.rollout, self.eval_rollout)

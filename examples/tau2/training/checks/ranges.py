@@ -64,6 +64,7 @@ def _bounded_numbers(config: Tau2PPOConfig) -> dict[str, tuple[float, float, flo
         "econfig.turn_discount": (econfig.turn_discount, 0, 1),
         "econfig.invalid_format_penalty": (econfig.invalid_format_penalty, 0, inf),
         "econfig.action_reward": (econfig.action_reward, 0, 0.99),
+        "revisit_share": (config.revisit_share, 0, 0.99),
         "rollout.max_head_offpolicyness": (config.rollout.max_head_offpolicyness, 0, inf),
         "cluster.n_gpus_per_node": (config.cluster.n_gpus_per_node, 0, inf),
     }

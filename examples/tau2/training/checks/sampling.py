@@ -23,3 +23,8 @@ def check_sampling(config: Tau2PPOConfig) -> Iterator[str]:
             "group_filter=true drops every group of gconfig.n_samples=1: "
             "raise the latter, or set the former to false"
         )
+    if config.revisit_share and config.gconfig.n_samples == 1:
+        yield (
+            f"revisit_share={config.revisit_share} needs groups with several outcomes, and "
+            "gconfig.n_samples=1 has none: raise the latter, or set the former to 0"
+        )

@@ -14,6 +14,7 @@ from examples.tau2.training.engines import (
     RendersAsSGLang,
     TrainsOnIncompleteGroups,
 )
+from examples.tau2.training.groups import GroupResult, take_results
 
 
 class WatchesItsServerStart(InferenceEngine):
@@ -23,8 +24,17 @@ class WatchesItsServerStart(InferenceEngine):
         return launch_server(self._engine, server_args)
 
 
+class ReportsGroups(InferenceEngine):
+    """A rollout engine that tells the trainer the results of its worker's groups."""
+
+    def take_group_results(self) -> list[GroupResult]:
+        """Return the results of the groups that have ended since the last call."""
+        return take_results()
+
+
 class RemoteSGLangEngine(
     WatchesItsServerStart,
+    ReportsGroups,
     RendersAsSGLang,
     TrainsOnIncompleteGroups,
     PlaysEveryGroup,
@@ -36,6 +46,7 @@ class RemoteSGLangEngine(
 
 class RemotevLLMEngine(
     WatchesItsServerStart,
+    ReportsGroups,
     RendersAsSGLang,
     TrainsOnIncompleteGroups,
     PlaysEveryGroup,
