@@ -15,13 +15,16 @@ from areal.engine.sglang_remote import RemoteSGLangEngine
 from areal.infra import LocalScheduler, RolloutController
 from areal.infra.rpc.guard import engine_blueprint
 from areal.infra.rpc.guard.app import GuardState, create_app
+from areal.utils import stats_tracker
 from werkzeug.serving import make_server
 
 from examples.tau2.train import GROUP_FILTER, NO_FILTER
 from examples.tau2.training.advantages import episode_tensors
 from examples.tau2.training.areal.rollouts import take_group_results
+from examples.tau2.training.data_loader import ResumableDataLoader
 from examples.tau2.training.engines.rollout import ReportsGroups
 from examples.tau2.training.groups import GroupResult, take_results
+from examples.tau2.training.trainer import Tau2PPOTrainer
 from tests.scripted import LLMServer
 
 CONFIG = InferenceEngineConfig(backend="sglang:d1", setup_timeout=10, max_head_offpolicyness=9)
@@ -45,6 +48,7 @@ class Outcomes(RolloutWorkflow):
 @pytest.fixture
 def engine() -> Iterator[OurEngine]:
     take_results()
+    stats_tracker.export_all()
     engine = OurEngine(CONFIG)
     with LLMServer(lambda request: {}) as server:
         engine.initialize(addr=server.base_url.removeprefix("http://").removesuffix("/v1"))
@@ -96,3 +100,21 @@ def test_without_a_filter_it_is_told_as_well_and_never_of_an_evaluation(engine, 
     # AReaL's evaluation has no filter
     assert play(engine, 8, [0.0, 1.0], is_eval=True)
     assert take_group_results(controller) == [GroupResult(7, [0.0, 0.0], accepted=True)]
+
+
+def test_a_step_counts_the_episodes_and_tells_the_data_loader(engine, controller):
+    trainer = Tau2PPOTrainer.__new__(Tau2PPOTrainer)
+    trainer.rollout, trainer.eval_rollout = controller, None
+    trainer.task_loader = loader = ResumableDataLoader(
+        ["a", "b", "c", "d", "e", "f"], 2, False, False, seed=1, revisit_share=0.5
+    )
+    batches = iter(loader)
+    assert [next(batches), next(batches)] == [["a", "b"], ["c", "d"]]
+    play(engine, 1, [1.0, 0.0], should_accept_fn=GROUP_FILTER)
+    play(engine, 2, [1.0, 1.0, 1.0], should_accept_fn=GROUP_FILTER)
+    trainer.end_step()
+    assert next(batches) == ["e", "b"]
+    # AReaL adds these to the statistics of a step
+    statistics = stats_tracker.export_all()
+    assert statistics["rollout/group/episodes"] == 5
+    assert statistics["rollout/group/dropped_episodes"] == 3

@@ -22,3 +22,10 @@ def test_equal_episodes_of_a_group(airline):
     (problem,) = check_sampling(airline(*cold))
     assert problem.startswith("gconfig.temperature=0 makes the episodes of a group the same")
     assert list(check_sampling(airline(*cold, "group_filter=false"))) == []
+
+
+def test_revisits_need_groups(airline):
+    alone = ["gconfig.n_samples=1", "group_filter=false"]
+    assert list(check_sampling(airline(*alone))) == []
+    (problem,) = check_sampling(airline(*alone, "revisit_share=0.5"))
+    assert problem.startswith("revisit_share=0.5 needs groups with several outcomes")
