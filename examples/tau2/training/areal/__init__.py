@@ -3,7 +3,7 @@
 The modules of this package give each private name of AReaL a plain one. The classes that mend a
 fault stand here, or in the modules of `training` that are named below, which use public names.
 A pull request with a number is one of github.com/areal-project/AReaL. "main" is AReaL's branch of
-that name at commit cbff54d of 2026-08-22. tests/training/test_areal_*.py, test_engines.py,
+that name at commit cbff54d of 2026-08-22. tests/training/test_areal_*.py, test_engines*.py,
 test_recovery.py and test_data_loader.py show each fault in the installed AReaL, and that it is gone
 here: a test of the fault fails, or says that it is skipped, when AReaL has mended it. What comes of
 workers that are lost is shown in chaos/test_processes.py.
@@ -14,6 +14,8 @@ A `CheckpointException` ends a worker's   | engines.ReportsCheckpointErrors  | 1
 thread; the trainer waits forever         |                                  | none found
 Megatron trains on from the weights that  | engines.ReloadsMasterWeights     | 1.0.4; #1468 saves
 it had before a load without optimizer    |                                  | the optimizer
+Archon has weights and Adam's moments in  | engines.archon.                  | 1.0.4, main;
+bfloat16, which rounds most steps away    | KeepsMasterWeights               | #1369 is FSDP's
 Each rollout worker counts groups up to a | engines.PlaysEveryGroup          | 1.0.4;
 share; one that is full waits for weights |                                  | #1396 (open)
 which wait for its group                  |                                  |
