@@ -9,12 +9,14 @@ import areal.experimental.openai.proxy.proxy_rollout_server as proxy
 import pytest
 import torch
 from areal.api import ModelResponse
+from areal.experimental.openai import client as areals
 from fastapi.testclient import TestClient
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from examples.tau2.cpu import model as tiny
 from examples.tau2.data.rendering import render
 from examples.tau2.episode import environment
+from examples.tau2.training.areal.proxies import render_as_sglang
 
 pytestmark = pytest.mark.exhaustive
 
@@ -106,6 +108,8 @@ def test_prompts_are_those_of_areals_proxy(tokenizer, monkeypatch, domain, conve
         engine=engine, tokenizer=tokenizer, tool_call_parser="qwen", reasoning_parser="qwen3"
     )
     monkeypatch.setattr(proxy, "_openai_client", client)
+    monkeypatch.setattr(areals, "apply_chat_template", areals.apply_chat_template)
+    render_as_sglang()
     monkeypatch.setattr(proxy, "_admin_api_key", ADMIN["Authorization"].removeprefix("Bearer "))
     messages = CONVERSATIONS[conversation]
     tools = list(environment.agent_schemas(domain, solo_mode=True))
@@ -120,8 +124,7 @@ def test_prompts_are_those_of_areals_proxy(tokenizer, monkeypatch, domain, conve
     ).raise_for_status()
 
     assert render(tokenizer, messages, tools) == engine.prompt
-    # the proxy's order of keys, which a direct rendering does not have
-    assert '<tools>\n{"function": {"name": ' in tokenizer.decode(engine.prompt)
+    assert '<tools>\n{"type": "function", "function": {"desc' in tokenizer.decode(engine.prompt)
 
 
 def rendered(tokenizer, messages: list[dict], tools: list[dict] | None = None, **options) -> str:

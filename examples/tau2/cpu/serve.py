@@ -1,9 +1,9 @@
 """Serves a tiny model to `evaluate.py` as an OpenAI-compatible endpoint, without a GPU.
 
-`python3 examples/tau2/cpu/serve.py <model folder> --port 30000` renders prompts and parses answers
-as AReaL's proxy does, because the model has learnt exactly this format. Like the proxy it ignores
-`tool_choice`. (SGLang renders tool schemas in another way, and cannot constrain what a model writes
-on a CPU.)
+`python3 examples/tau2/cpu/serve.py <model folder> --port 30000` renders prompts as SGLang and
+AReaL's proxy do, and parses answers as the proxy does, because the model has learnt exactly this
+format. Like the proxy it ignores `tool_choice`. (SGLang cannot constrain what a model writes on a
+CPU.)
 """
 
 import argparse
@@ -14,6 +14,7 @@ import time
 import uuid
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     # the repository's root instead of this folder
@@ -79,6 +80,7 @@ class Policy:
         tool_choice: str | None,
         temperature: float = 1.0,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        chat_template_kwargs: dict[str, Any] | None = None,
     ) -> ChatCompletion:
         """Sample one completion, greedily if the temperature is 0.
 
@@ -89,7 +91,7 @@ class Policy:
         sampling = (temperature, max_new_tokens)
         if not self.waiting[sampling]:
             loop.call_later(BATCH_WINDOW, self._generate, temperature, max_new_tokens)
-        prompt = render(self.tokenizer, messages, tools or [])
+        prompt = render(self.tokenizer, messages, tools or [], **(chat_template_kwargs or {}))
         answer: asyncio.Future[list[int]] = loop.create_future()
         self.waiting[sampling].append((prompt, answer))
         tokens = await answer
@@ -143,7 +145,12 @@ def make_server(policy: Policy) -> web.Application:
         max_new_tokens = body.get("max_completion_tokens") or MAX_NEW_TOKENS
         try:
             answer = await policy(
-                body["messages"], tools, body.get("tool_choice"), temperature, max_new_tokens
+                body["messages"],
+                tools,
+                body.get("tool_choice"),
+                temperature,
+                max_new_tokens,
+                body.get("chat_template_kwargs"),
             )
         except EmptyCompletion:
             answer = completion("", tools, "stop")
