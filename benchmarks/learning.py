@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from examples.tau2.cpu import learn
 from examples.tau2.training.supervisor import supervise
@@ -115,21 +114,13 @@ def table(runs: list[Run]) -> Iterator[str]:
         cells = (
             way,
             len(made),
-            mean_and_interval(held_out),
-            "" if way == ways[0] else mean_and_interval(differences),
+            learn.mean_over_runs(held_out),
+            "" if way == ways[0] else learn.mean_over_runs(differences),
             f"{np.median(norms):.2f}, {max(norms):.2f}",
             first_and_last(made, lambda step: step[TURNS], "{:.1f}"),
             first_and_last(made, lambda step: step[MALFORMED] / step[TURNS], "{:.1%}"),
         )
         yield f"| {' | '.join(map(str, cells))} |"
-
-
-def mean_and_interval(values: list[float]) -> str:
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return f"{mean:.3f}"
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    return f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}]"
 
 
 def first_and_last(runs: list[Run], measure: Callable[[Statistics], float], pattern: str) -> str:

@@ -75,6 +75,15 @@ def test_the_rise_is_measured_by_task():
     assert line.endswith("0.000 [0.000, 0.000]")
 
 
+def test_the_mean_of_runs_has_the_spread_of_runs():
+    """Two runs that rise by 0.25 and by 0.75: the interval of two is very wide."""
+    before = [0.0] * 4
+    runs = [seed_run(before, [1.0, 0.0, 0.0, 0.0]), seed_run(before, [1.0, 1.0, 1.0, 0.0])]
+    lines = list(learn.pass_rate_table(runs))
+    assert [line.split(",")[0] for line in lines[1:]] == ["seed 1", "seed 1", "mean"] * 2
+    assert lines[3].endswith("0.500 [-2.677, 3.677]")
+
+
 def test_rewards_during_training_are_printed_and_drawn(tmp_path):
     lines = []
     for step in range(1, 7):

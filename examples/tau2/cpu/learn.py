@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ import numpy as np
 import psutil
 import torch
 from matplotlib import pyplot
+from scipy import stats
 from transformers import Qwen3ForCausalLM
 
 from examples.tau2.cpu.model import tiny_config
@@ -99,7 +100,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="a new one")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1, 2], help="one run each (default: 1 2)"
+        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="one run each (default: 1 2 3)"
     )
     options = parser.parse_args()
     start = time.monotonic()
@@ -279,16 +280,34 @@ def _listening_ports(server: subprocess.Popen) -> list[int]:
 def pass_rate_table(runs: list[SeedRun]) -> Iterator[str]:
     """Yield the lines of a table: held-out pass^1 before and after RL, and its rise.
 
-    Each number has a 95% interval, from resampled tasks. The rise is computed for each task.
+    Each number has a 95% interval: for a run from resampled tasks, for the mean of the runs by
+    Student's t. The rise is computed for each task.
     """
-    yield f"{'held-out pass^1':24}{'before':>24}{'after':>24}{'rise':>24}"
-    for run in runs:
-        for mode in run.before:
+    yield table_line("held-out pass^1", ("before", "after", "rise"))
+    for mode in MODES:
+        means = []
+        for run in runs:
             before = task_scores(run.before[mode])
             after = task_scores(run.after[mode])
-            name = f"seed {run.seed}, {mode}"
-            cells = [mean_and_interval(scores) for scores in (before, after, after - before)]
-            yield f"{name:24}{cells[0]:>24}{cells[1]:>24}{cells[2]:>24}"
+            scores = (before, after, after - before)
+            means.append([scored.mean() for scored in scores])
+            yield table_line(f"seed {run.seed}, {mode}", map(mean_and_interval, scores))
+        if len(runs) > 1:
+            over_runs = map(mean_over_runs, np.transpose(means))
+            yield table_line(f"mean, {mode}", over_runs)
+
+
+def table_line(name: str, cells: Iterable[str]) -> str:
+    return f"{name:24}" + "".join(f"{cell:>24}" for cell in cells)
+
+
+def mean_over_runs(values: Sequence[float]) -> str:
+    """Format the mean of runs, with its 95% interval by Student's t if there are several."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return f"{mean:.3f}"
+    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+    return f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}]"
 
 
 def task_scores(summary: dict) -> np.ndarray:
