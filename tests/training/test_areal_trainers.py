@@ -170,14 +170,16 @@ def test_ours_is_a_secret_that_is_not_in_the_config(monkeypatch):
     given = []
 
     def init_rollout(trainer, config, is_eval, lora_path) -> None:
-        given.append(config.agent.admin_api_key)
+        given.append((config.agent.admin_api_key, config.min_group_size))
 
     monkeypatch.setattr(PPOTrainer, "_init_rollout", init_rollout)
     config = InferenceEngineConfig(backend="sglang:d1", agent=agent_config())
     trainer = Tau2PPOTrainer.__new__(Tau2PPOTrainer)
+    trainer.config = SimpleNamespace(min_group_size=None)
     trainer.admin_api_key = "a secret"
+    trainer.config = SimpleNamespace(min_group_size=5)
     trainer._init_rollout(config)
-    assert given == ["a secret"]
+    assert given == [("a secret", 5)]
     assert config.agent.admin_api_key == DEFAULT_ADMIN_API_KEY
 
 
