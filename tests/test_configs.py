@@ -26,6 +26,8 @@ from areal.trainer.ppo.actor import PPOActor
 from omegaconf.errors import ConfigKeyError
 from sglang.srt.server_args import ServerArgs
 
+from examples.tau2.training.advantages import episode_tensors
+from examples.tau2.training.engines.archon import ArchonPPOActor
 from examples.tau2.training.slurm import SlurmWorkers
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
@@ -361,13 +363,19 @@ def test_all_turns_of_an_episode_get_the_same_advantage(name, load):
     solved = torch.tensor([False, True, False, False, True, False, True, False])
     assert len(turns) == config.gconfig.n_samples
     episodes = [
-        interactions(int(count), float(reward)) for count, reward in zip(turns, solved, strict=True)
+        {
+            **interactions(int(count), float(reward)),
+            **episode_tensors(index, float(reward), int(count), config.econfig.turn_discount),
+        }
+        for index, (count, reward) in enumerate(zip(turns, solved, strict=True))
     ]
     group = {key: torch.cat([episode[key] for episode in episodes]) for key in episodes[0]}
-    (result,) = PPOActor(config.actor, engine=None).compute_advantages([group])
+    engine = object.__new__(ArchonPPOActor)
+    engine.actor = PPOActor(config.actor, engine)
+    (result,) = engine.compute_advantages([group], config.baseline, config.advantage_scale)
     advantages = result["advantages"][result["loss_mask"].bool()].view(-1, 3)
     success = solved.repeat_interleave(turns)
     assert len(advantages) == len(success)
-    assert advantages[success].min() == advantages[success].max() > 0.5
-    assert advantages[~success].min() == advantages[~success].max() < -0.5
-    assert advantages.mean().item() == pytest.approx(0, abs=1e-5)
+    # three of eight episodes are solved
+    assert set(advantages[success].flatten().tolist()) == {5 / 8}
+    assert set(advantages[~success].flatten().tolist()) == {-3 / 8}
