@@ -1,12 +1,13 @@
 """Compares ways to train: `python -m benchmarks.learning <folder>`, hours on 2 cores.
 
 All ways begin with the same supervised model of a seed, and train for equally many steps on equally
-many episodes: the group filter is off. A run that is in the folder already is not made again, so
-that a comparison can go on after a break.
+many episodes. A run that is in the folder already is not made again, so that a comparison can go on
+after a break.
 
 The table says for each way, over its runs: the reward of the held-out tasks after the last step,
-its difference from the first way with the same seed, the norm of the gradient before it is clipped,
-and how long the episodes are, and how many of their turns are malformed, at the start and the end.
+its difference from the first way with the same seed, the number of episodes that were played to
+find those to train on, the norm of the gradient before it is clipped, and how long the episodes
+are, and how many of their turns are malformed, at the start and the end.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from examples.tau2.training.supervisor import supervise
 
 WAYS: dict[str, tuple[str, ...]] = {
     "group mean": (),
+    "tasks by difficulty": ("revisit_share=0.5",),
     "leave one out": ("baseline=leave_one_out",),
     "group mean, group scale": ("advantage_scale=group",),
     "group mean, batch scale": ("advantage_scale=batch",),
@@ -33,10 +35,9 @@ WAYS: dict[str, tuple[str, ...]] = {
         "+actor.adv_norm.std_level=batch",
     ),
 }
-# tasks in a batch, each with 8 episodes
-EQUAL_EPISODES = ("group_filter=false", "train_dataset.batch_size=16")
 
 HELD_OUT = "eval-rollout/episode/reward"
+EPISODES = "rollout/group/episodes"
 # means over the episodes of a step
 TURNS = "rollout/agent/turns"
 MALFORMED = "rollout/agent/malformed_turns"
@@ -88,8 +89,7 @@ def make_run(folder: Path, way: str, seed: int, repeat: int) -> Run:
     model = learn.last_checkpoint(tasks, "sft") if tasks.exists() else learn.imitate(tasks, seed)
     trial = f"{way.replace(', ', '_').replace(' ', '_')}_seed{seed}_{repeat}"
     if not list(folder.glob(f"runs/checkpoints/*/learn/{trial}")):
-        overrides = (*EQUAL_EPISODES, *WAYS[way])
-        learn.reinforce(tasks, model, folder / "runs", trial, 100 * seed + repeat, overrides)
+        learn.reinforce(tasks, model, folder / "runs", trial, 100 * seed + repeat, WAYS[way])
     (statistics,) = folder.glob(f"runs/logs/*/learn/{trial}/statistics.jsonl")
     return Run(way, seed, repeat, [json.loads(line) for line in statistics.open()])
 
@@ -102,20 +102,23 @@ def table(runs: list[Run]) -> Iterator[str]:
     ways = list(dict.fromkeys(run.way for run in runs))
     first = {(run.seed, run.repeat): run.held_out for run in runs if run.way == ways[0]}
     yield (
-        "| way | runs | held-out reward | difference | gradient norm, median and largest "
-        "| turns of an episode, first and last step | malformed turns |"
+        "| way | runs | held-out reward | difference | episodes played "
+        "| gradient norm, median and largest | turns of an episode, first and last step "
+        "| malformed turns |"
     )
-    yield "|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|"
     for way in ways:
         made = [run for run in runs if run.way == way]
         held_out = [run.held_out for run in made]
         differences = [run.held_out - first[run.seed, run.repeat] for run in made]
+        played = [sum(step[EPISODES] for step in run.steps) for run in made]
         norms = [step["ppo_actor/update/grad_norm"] for run in made for step in run.steps]
         cells = (
             way,
             len(made),
             learn.mean_over_runs(held_out),
             "" if way == ways[0] else learn.mean_over_runs(differences),
+            f"{np.mean(played):,.0f}",
             f"{np.median(norms):.2f}, {max(norms):.2f}",
             first_and_last(made, lambda step: step[TURNS], "{:.1f}"),
             first_and_last(made, lambda step: step[MALFORMED] / step[TURNS], "{:.1%}"),

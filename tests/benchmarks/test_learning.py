@@ -2,11 +2,17 @@
 
 import pytest
 
-from benchmarks.learning import HELD_OUT, MALFORMED, TURNS, Run, table
+from benchmarks.learning import EPISODES, HELD_OUT, MALFORMED, TURNS, Run, table
 
 
 def run(way: str, seed: int, held_out: float) -> Run:
-    step = {"ppo_actor/update/grad_norm": 1.0, TURNS: 2.0, MALFORMED: 0.5, HELD_OUT: 0.1}
+    step = {
+        "ppo_actor/update/grad_norm": 1.0,
+        TURNS: 2.0,
+        MALFORMED: 0.5,
+        HELD_OUT: 0.1,
+        EPISODES: 400,
+    }
     last = {**step, "ppo_actor/update/grad_norm": 3.0, TURNS: 4.0, HELD_OUT: held_out}
     return Run(way, seed, 0, [step, step, last])
 
@@ -16,8 +22,8 @@ def test_ways_are_compared_run_by_run():
     first = [run("group mean", seed, seed / 10) for seed in (1, 5, 9)]
     second = [run("leave one out", seed, seed / 10 + 0.05) for seed in (1, 5, 9)]
     _, _, one, other = table([*first, *second])
-    assert one.startswith("| group mean | 3 | 0.500 [-0.494, 1.494] |  | 1.00, 3.00 | 2.0, 4.0 |")
-    assert one.endswith("| 25.0%, 12.5% |")
+    assert one.startswith("| group mean | 3 | 0.500 [-0.494, 1.494] |  | 1,200 | 1.00, 3.00 |")
+    assert one.endswith("| 2.0, 4.0 | 25.0%, 12.5% |")
     assert "| 0.550 [-0.444, 1.544] | 0.050 [0.050, 0.050] |" in other
 
 
