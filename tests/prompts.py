@@ -43,7 +43,7 @@ HISTORIES = {
     "numbers": [
         _POLICY,
         _HELLO,
-        assistant_entry("", [("1", "f", '{"a":1.0, "b":1e5,"c":18446744073709551616}')]),
+        assistant_entry("", [("1", "f", '{"a":1.0, "b":1e5}')]),
         _result("1"),
     ],
     "several calls": [
