@@ -2,7 +2,7 @@
 
 What is trained is what is served: `evaluate.py` asks such a server, `apply_chat_template` has
 AReaL's proxy make the same tokens (`examples.tau2.training.areal.proxies`), and samples for
-`sft.py` have them, too. tests/test_prompts.py compares all of them with SGLang.
+`sft.py` have them, too. tests/data/test_rendering.py compares them with a real SGLang.
 """
 
 from contextlib import suppress
