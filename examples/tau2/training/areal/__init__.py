@@ -16,7 +16,7 @@ Megatron trains on from the weights that  | engines.ReloadsMasterWeights     | 1
 it had before a load without optimizer    |                                  | the optimizer
 Archon has weights and Adam's moments in  | engines.archon.                  | 1.0.4, main;
 bfloat16, which rounds most steps away    | KeepsMasterWeights               | #1369 is FSDP's
-Each rollout worker counts groups up to a | engines.PlaysEveryGroup          | 1.0.4;
+Each rollout worker counts groups up to a | engines.rollout.PlaysEveryGroup  | 1.0.4;
 share; one that is full waits for weights |                                  | #1396 (open)
 which wait for its group                  |                                  |
 A checkpoint is written over the one      | recovery.Checkpoints             | 1.0.4, main;
@@ -48,7 +48,7 @@ address, and no run starts                | use_loopback_without_network,    | n
                                           | hosts.start_workers_on_loopback  |
 A worker that has ended is noticed by the | schedulers.failed_worker,        | 1.0.4;
 next call only, which may never come      | slurm.lost_job, health, watchdog | none found
-The proxy gives a chat template other     | engines.RendersAsSGLang,         | 1.0.4; #1463 and
+The proxy gives a chat template other     | engines.rollout.RendersAsSGLang, | 1.0.4; #1463 and
 tools and tool calls than SGLang's server | proxies.render_as_sglang         | #1499 give the same
 does: other tokens, or none at all        |                                  | for most requests
 Its client sets OPENAI_BASE_URL to none,   | episode.llm.provider_llm         | 1.0.4;

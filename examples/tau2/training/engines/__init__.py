@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
-from areal.api import InferenceEngine, SaveLoadMeta, TrainEngine, WeightUpdateMeta
+from areal.api import SaveLoadMeta, TrainEngine, WeightUpdateMeta
 from torch.distributed.checkpoint.api import CheckpointException
 
 from examples.tau2.training.advantages import turn_advantages, without_episodes
@@ -117,48 +117,3 @@ class ComparesEpisodes(TrainEngine):
             {**group, "rewards": original["rewards"]}
             for group, original in zip(computed, data, strict=True)
         ]
-
-
-class TrainsOnIncompleteGroups(InferenceEngine):
-    """A rollout engine that trains on the rest of a group of which episodes were rejected."""
-
-    def initialize(self, *args: Any, **kwargs: Any) -> None:
-        # the workers of training engines import this module, and play no groups
-        from examples.tau2.training.areal.groups import play_groups_of_episodes
-
-        play_groups_of_episodes()
-        super().initialize(*args, **kwargs)
-
-
-class RendersAsSGLang(InferenceEngine):
-    """A rollout engine whose proxy makes the prompts of SGLang's own server.
-
-    AReaL starts each proxy with an engine of its own, and makes the proxy's client afterwards.
-    """
-
-    def initialize(self, *args: Any, **kwargs: Any) -> None:
-        # the workers of training engines import this module, and need no proxy
-        from examples.tau2.training.areal.proxies import render_as_sglang
-
-        render_as_sglang()
-        super().initialize(*args, **kwargs)
-
-
-class PlaysEveryGroup(DrawsPortsApart, InferenceEngine):
-    """A rollout engine that plays every group it is sent.
-
-    The rollout controller counts the groups under way, and sends them to its workers in turn.
-    AReaL's workers count as well, each up to its share: the groups that all workers may play,
-    divided by the number of workers. A worker that has played its share can be sent one more group,
-    in place of a group that another worker rejected. It would play this group only with the next
-    weights, but the trainer waits for the group before it makes these weights. Here each worker is
-    told that it is the only one, so that its share is all groups.
-    """
-
-    def initialize(
-        self,
-        engine_id: str | None = None,
-        addr: str | list[str] | None = None,
-        train_data_parallel_size: int = 1,
-    ) -> None:
-        super().initialize(engine_id, addr, train_data_parallel_size)
