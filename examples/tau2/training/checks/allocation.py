@@ -36,6 +36,12 @@ def check_allocation(config: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
                 f"data-parallel workers of actor.backend={engine.backend}; "
                 f"make it a multiple of {workers}"
             )
+    optimizer = config.actor.optimizer
+    if config.actor.backend.startswith("archon") and optimizer and optimizer.type == "adam_bf16":
+        yield (
+            f"actor.optimizer.type=adam_bf16: actor.backend={config.actor.backend} does not have "
+            "it; take adam"
+        )
     if len(sizes) == len(engines):
         yield from _check_gpus(config, engines, sizes)
 
