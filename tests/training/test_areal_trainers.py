@@ -3,6 +3,7 @@
 The trainers' own code runs; mocks stand for the engines and what else a run would start.
 """
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -108,6 +109,14 @@ def test_ours_go_on_in_the_schedule_of_the_learning_rate(
 # -- the engines ---------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def process_group() -> Iterator[None]:
+    """End the process group that AReaL's controllers start in this process."""
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
 @pytest.mark.parametrize("backend, module", [("archon:d1", archon), ("fsdp:d1", fsdp)])
 def test_controllers_of_ours_start_our_engines(backend, module):
     alloc = ModelAllocation.from_str(backend, name="actor")

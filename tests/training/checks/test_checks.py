@@ -39,10 +39,10 @@ def test_all_problems_are_told_at_once(airline, user_llm):
         "actor.backend=archon:x9",
         "actor.path=/path/to/model",
         "trial_name=a/b",
-        "scheduler.type=ray",
+        "scheduler.type=none",
         "rollout.agent.mode=subproc",
         "stats_logger.wandb.wandb_api_key=mine",
-        "actor.backend=megatron:d2",
+        "actor.backend=megatron:d2 actor.megatron.async_save=true",
         "econfig.user_llm_args.stream=true",
         "cluster.fileroot=/proc/nowhere",
         "reward_fn_path=json.dumps",
@@ -51,7 +51,7 @@ def test_all_problems_are_told_at_once(airline, user_llm):
     ],
 )
 def test_each_check_and_each_probe_is_in_the_sequence(airline, user_llm, override):
-    assert find_problems(airline(user_llm, override)) != []
+    assert find_problems(airline(user_llm, *override.split())) != []
 
 
 def test_unknown_options_wrong_types_missing_names_and_the_rest_are_told_at_once(
