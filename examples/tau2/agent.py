@@ -49,7 +49,7 @@ from examples.tau2.episode.reward import (
     completion_rewards,
     evaluate_episode,
     matched_actions,
-    outcome_reward,
+    outcome_share,
 )
 from examples.tau2.episode.simulation import AsyncOrchestrator
 from examples.tau2.episode.tau2_data import tau2_source
@@ -93,8 +93,8 @@ class RolloutTracker(Protocol):
         """Record the statistics of an episode."""
         ...
 
-    def remember_outcome(self, outcome: float) -> None:
-        """Keep what the last turn of an episode gets for the whole episode."""
+    def remember_outcome(self, outcome: float, share: float = 1.0) -> None:
+        """Keep an episode's reward, and the share of it that the last turn got."""
         ...
 
 
@@ -107,7 +107,7 @@ class NoTracker:
     def record(self, statistics: dict[str, float]) -> None:
         pass
 
-    def remember_outcome(self, outcome: float) -> None:
+    def remember_outcome(self, outcome: float, share: float = 1.0) -> None:
         pass
 
 
@@ -189,7 +189,7 @@ class Tau2AgentWorkflow:
             raise EpisodeRejected(f"{task}: {cause}") from error
         self.tracker.record({"episode/rejected": 0.0, **info.statistics()})
         self.tracker.remember_outcome(
-            outcome_reward(info.reward, info.actions_matched, self.econfig.action_reward)
+            info.reward, outcome_share(info.actions_matched, self.econfig.action_reward)
         )
         await self._write(info)
         return info.rewards

@@ -71,8 +71,8 @@ class Tau2PPOConfig(RunConfig, PPOConfig):
         default=None,
         metadata={
             "help": "Train on a group of which this many episodes are there and others were "
-            "rejected; with fewer, the group is played again. null: half of gconfig.n_samples, "
-            "but at least 2."
+            "rejected; with fewer, another group is played in its place. "
+            "null: half of gconfig.n_samples, but at least 2."
         },
     )
     group_filter: bool = field(

@@ -86,6 +86,23 @@ def test_what_belongs_to_turns_stays_with_them():
     assert rounded(turn_advantages([discounted], "mean")) == [[0.4, 0.8, -0.5]]
 
 
+def test_a_reward_for_actions_is_no_difference_between_outcomes():
+    """Two solved episodes: the turns of one got 0.3 for expected actions, and its last turn 0.7."""
+    for_actions = {
+        **episode_tensors(0, 1.0, 2, 1.0, share=0.7),
+        "rewards": torch.tensor([1.0, 0.7]),
+    }
+    for_outcome = {**episode_tensors(1, 1.0, 1, 1.0), "rewards": torch.tensor([1.0])}
+    compared = {key: torch.cat([for_actions[key], for_outcome[key]]) for key in for_outcome}
+    assert rounded(turn_advantages([compared], "mean")) == [[0.3, 0.0, 0.0]]
+
+
+def test_a_long_episode_has_no_advantage_by_rounding():
+    """AReaL's returns have 64 bits until they become tensors."""
+    solved = group((1.0, [0.0] * 200), (1.0, [0.0] * 3), discount=0.999)
+    assert not teaches(solved)
+
+
 @given(
     st.lists(
         st.tuples(st.floats(0, 1), st.lists(st.just(0.0), min_size=1, max_size=4)),

@@ -147,19 +147,18 @@ def test_areal_loses_the_group_of_a_rejected_episode():
         (2, 4, 0, True),
     ],
 )
-def test_a_group_with_too_few_episodes_is_played_again(
-    statistics, size, min_size, failures, is_there
-):
+def test_a_group_with_too_few_episodes_is_rejected(statistics, size, min_size, failures, is_there):
     agent = FailsSometimes(*range(1, failures + 1))
+    there = f"{size - failures} of {size} episodes of a group are there; the last error: Episode"
     if is_there:
         assert play(agent, in_order(CREATE), size, min_size=min_size)
     else:
-        with pytest.raises(EpisodeRejected, match="was caused to fail"):
+        with pytest.raises(RuntimeError, match=there):
             play(agent, in_order(CREATE), size, min_size=min_size)
     assert statistics()["rollout/group/rejected"] == float(not is_there)
 
 
-def test_the_engines_of_a_worker_play_groups_so(monkeypatch):
+def test_the_engines_of_a_worker_play_these_groups(monkeypatch):
     monkeypatch.setattr(remote_inf_engine, "GroupedRolloutWorkflow", GroupedRolloutWorkflow)
     play_groups_of_episodes()
     assert remote_inf_engine.GroupedRolloutWorkflow is GroupOfEpisodes

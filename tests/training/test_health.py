@@ -89,7 +89,7 @@ def test_a_refusal_of_every_call_ends_a_run_soon_and_is_named(rollout):
     answers = rollout.play(limit, refusal)
     assert answers[:-1] == [None] * (limit - 1)
     assert answers[-1] == (
-        f"the last {limit} groups were all rejected: each had an episode that failed in the same "
+        f"the last {limit} groups were all rejected: each had episodes that failed in the same "
         f"way: {refusal.replace('NUMBER', str(limit - 1))}"
     )
 
@@ -108,10 +108,17 @@ def test_other_rejections_may_pass(rollout, causes):
     assert f"the last cause: {causes[-1]})" in answers[-1]
 
 
+def test_groups_that_were_dropped_for_another_reason_may_pass(rollout):
+    """One episode of each group is rejected, which would not have lost the group."""
+    rollout.watch.tolerated = 4
+    limit = MAX_REFUSED_BATCHES * BATCH_SIZE
+    assert rollout.play(limit, "the agent's turn was empty") == [None] * limit
+
+
 def test_refusals_before_a_group_was_accepted_are_forgotten(rollout):
     limit = MAX_REFUSED_BATCHES * BATCH_SIZE
     answers = rollout.play(limit - 1, "AuthenticationError: 401: no") + rollout.play(1, accept=True)
-    # these are rejected for equal rewards
+    # these are dropped by the filter
     answers += rollout.play(limit)
     assert answers == [None] * len(answers)
 

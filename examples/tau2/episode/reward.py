@@ -126,14 +126,14 @@ def matched_actions(task: Task, messages: Iterable[Message]) -> dict[str, float]
     return dict(shares)
 
 
-def outcome_reward(reward: float, matched: float, action_reward: float) -> float:
-    """Return what the last turn gets for the whole episode: reward * (1 - action_reward * matched).
+def outcome_share(matched: float, action_reward: float) -> float:
+    """Return the share of an episode's reward that its last turn gets: 1 - action_reward * matched.
 
     `matched` is the share of the expected actions that was done. The turns that did them get
     action_reward * matched together. So a solved episode, with a reward of 1, comes to 1, and an
     unsolved one to less, with an `action_reward` below 1.
     """
-    return reward * (1.0 - action_reward * matched)
+    return 1.0 - action_reward * matched
 
 
 def completion_rewards(
@@ -146,7 +146,8 @@ def completion_rewards(
     """Share an episode's reward out to its turns, by completion id.
 
     A turn gets `action_reward` times its share of `matched_actions`, less the penalty if it is
-    malformed. The last turn also gets `outcome_reward`. A turn without any of these is left out.
+    malformed. The last turn also gets the `outcome_share` of `reward`. A turn without any of these
+    is left out.
     AReaL's proxy makes returns of them: return[i] = reward[i] + turn_discount * return[i+1].
     """
     turns = list(turns)
@@ -159,6 +160,6 @@ def completion_rewards(
         if turn.malformed:
             rewards[turn.completion_id] -= float(invalid_format_penalty)
     if turns:
-        outcome = outcome_reward(float(reward), sum(matched.values()), action_reward)
-        rewards[turns[-1].completion_id] += outcome
+        share = outcome_share(sum(matched.values()), action_reward)
+        rewards[turns[-1].completion_id] += float(reward) * share
     return dict(rewards)

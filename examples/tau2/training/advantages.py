@@ -3,8 +3,9 @@
 AReaL trains on turns. The return of a turn, which AReaL's proxy makes, is the discounted sum of the
 rewards from this turn on. It has two parts:
 
-- the outcome of the episode, O: the reward that the last turn got for the whole episode, discounted
-  by d = turn_discount ** (number of later turns);
+- the outcome of the episode, O: tau2's reward. The last turn got it for the whole episode, times
+  one minus what turns got for expected actions. In the return of a turn it is discounted, by that
+  factor and by turn_discount ** (number of later turns): d is the product of both;
 - what belongs to single turns: penalties for malformed turns, and rewards for expected actions.
 
 The advantage of a turn is (return - d * baseline) / scale. The baseline and the scale are made of
@@ -47,13 +48,19 @@ EPISODE_KEYS = (EPISODE, OUTCOME, DISCOUNT)
 Group = dict[str, Any]
 
 
-def episode_tensors(index: int, outcome: float, turns: int, turn_discount: float) -> Group:
-    """Return the tensors that describe one episode of a group, each of shape [turns]."""
-    later_turns = torch.arange(turns - 1, -1, -1)
+def episode_tensors(
+    index: int, outcome: float, turns: int, turn_discount: float, share: float = 1.0
+) -> Group:
+    """Return the tensors that describe one episode of a group, each of shape [turns].
+
+    `share` is the share of the outcome that the last turn got.
+    """
+    # AReaL computes returns with 64 bits
+    later_turns = torch.arange(turns - 1, -1, -1, dtype=torch.float64)
     return {
         EPISODE: torch.full((turns,), index),
         OUTCOME: torch.full((turns,), outcome, dtype=torch.float32),
-        DISCOUNT: torch.tensor(turn_discount, dtype=torch.float32) ** later_turns,
+        DISCOUNT: (share * turn_discount**later_turns).float(),
     }
 
 
@@ -110,8 +117,8 @@ def _scales(centred: Sequence[torch.Tensor], scale: str | None) -> list[torch.Te
         return [1.0] * len(centred)
     if scale == "group":
         return [_deviation(outcomes.square().sum(), len(outcomes)) for outcomes in centred]
-    sums = torch.stack([torch.cat(list(centred)).square().sum(), centred[0].new_tensor(0.0)])
-    sums[1] = sum(map(len, centred))
+    outcomes = torch.cat(list(centred))
+    sums = torch.stack([outcomes.square().sum(), outcomes.new_tensor(len(outcomes))])
     if dist.is_initialized():
         # workers that hold the same groups add the same squares and numbers
         dist.all_reduce(sums)

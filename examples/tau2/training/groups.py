@@ -15,9 +15,14 @@ from examples.tau2.training.advantages import EPISODE, episode_outcomes, teaches
 
 @dataclass
 class Episode:
-    """An episode that is being played; its outcome is the reward that its last turn gets for it."""
+    """An episode that is being played.
+
+    Its outcome is its reward; None if the workflow has told none. The last turn got this share of
+    it, and the rest went to the turns that did expected actions.
+    """
 
     outcome: float | None = None
+    share: float = 1.0
 
 
 @dataclass
@@ -39,11 +44,19 @@ _results: deque[GroupResult] = deque()
 current_episode: ContextVar[Episode | None] = ContextVar("current_episode", default=None)
 
 
-def remember_outcome(outcome: float) -> None:
+def remember_outcome(outcome: float, share: float = 1.0) -> None:
     """Remember the outcome of the episode that is being played, if it is one of a group."""
     episode = current_episode.get()
     if episode is not None:
-        episode.outcome = outcome
+        episode.outcome, episode.share = outcome, share
+
+
+def episodes_needed(group_size: int, min_group_size: int | None) -> int:
+    """Return the number of episodes that must be there for a group to be trained on.
+
+    Without a `min_group_size`, it is half of those that are played, rounded down, but at least 2.
+    """
+    return min(min_group_size or max(2, group_size // 2), group_size)
 
 
 def has_advantages(trajectory: dict[str, Any]) -> bool:

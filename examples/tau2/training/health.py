@@ -60,11 +60,13 @@ def may_listen(address: str) -> bool:
 class GroupWatch:
     """Notices that group after group is rejected. AReaL would play groups forever.
 
-    `log` is the file to which the rollout workers log the episodes that they reject.
+    `log` is the file to which the rollout workers log the episodes that they reject. A group of
+    which at least `tolerated` + 1 episodes are rejected is rejected itself.
     """
 
     batch_size: int
     log: Path
+    tolerated: int = 0
     # AReaL's counts at the time when a group was accepted last, and the size of the log
     accepted: int = 0
     rejected: int = 0
@@ -82,8 +84,8 @@ class GroupWatch:
             return None
         causes = rejections(self.log, self.log_size)
         found = f"the last {in_a_row} groups were all rejected: "
-        if len(causes) >= in_a_row and is_lasting(causes):
-            return f"{found}each had an episode that failed in the same way: {causes[-1]}"
+        if len(causes) >= in_a_row * (self.tolerated + 1) and is_lasting(causes):
+            return f"{found}each had episodes that failed in the same way: {causes[-1]}"
         if in_a_row < MAX_REJECTED_BATCHES * self.batch_size:
             return None
         cause = f"; the last cause: {causes[-1]}" if causes else ""

@@ -20,6 +20,6 @@ class ArealTracker:
         """Add an episode's numbers to AReaL's statistics of training, or to those of evaluation."""
         stats_tracker.get(workflow_context.stat_scope()).scalar(**statistics)
 
-    def remember_outcome(self, outcome: float) -> None:
+    def remember_outcome(self, outcome: float, share: float = 1.0) -> None:
         """Keep an episode's outcome for the comparison with its group."""
-        remember_outcome(outcome)
+        remember_outcome(outcome, share)

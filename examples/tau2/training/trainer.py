@@ -32,6 +32,7 @@ from examples.tau2.training.areal.trainers import (
     replace_classes_of_trainers,
 )
 from examples.tau2.training.data_loader import ResumableDataLoader, Rows
+from examples.tau2.training.groups import episodes_needed
 from examples.tau2.training.health import GroupWatch, ServerWatch
 from examples.tau2.training.recovery import (
     Checkpoints,
@@ -149,7 +150,9 @@ class Tau2PPOTrainer(EndsWhenStuck, PatchedPPOTrainer):
         self.revisit_share = config.revisit_share
         self.server_watch = ServerWatch()
         log = Path(StatsLogger.get_log_path(config.stats_logger), "rollout.log")
-        self.group_watch = GroupWatch(config.train_dataset.batch_size, log)
+        group_size = config.gconfig.n_samples
+        tolerated = group_size - episodes_needed(group_size, config.min_group_size)
+        self.group_watch = GroupWatch(config.train_dataset.batch_size, log, tolerated)
         super().__init__(config, train_dataset, valid_dataset)
         controller = self.controllers()[0]
         self.task_loader.unfinished = lambda number: is_group_under_way(controller, number)

@@ -1,7 +1,7 @@
 """Plays the episodes of a group, and trains on those that are there if some were rejected."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from areal.api.cli_args import InferenceEngineConfig
@@ -10,15 +10,12 @@ from areal.infra.remote_inf_engine import GroupedRolloutWorkflow, RemoteInfEngin
 from areal.utils import stats_tracker
 
 from examples.tau2.training.advantages import episode_tensors
-from examples.tau2.training.groups import Episode, current_episode
+from examples.tau2.training.groups import Episode, current_episode, episodes_needed
 
 
 @dataclass
 class RolloutConfig(InferenceEngineConfig):
-    """AReaL's config of a rollout engine, and the number of episodes that a group needs.
-
-    None: half of those that are played, but at least 2.
-    """
+    """AReaL's config of a rollout engine, and the option that `groups.episodes_needed` takes."""
 
     min_group_size: int | None = None
 
@@ -29,23 +26,24 @@ class GroupOfEpisodes(GroupedRolloutWorkflow):
     async def arun_episode(
         self, engine: RemoteInfEngine, data: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """Return the interactions of the group's episodes; None if none has any.
+        """Return the interactions of the group's episodes; None if too few have any.
 
         Each interaction has the tensors of `advantages.episode_tensors`.
 
         Raises:
-            Exception: that of a rejected episode, if fewer are there than the group needs.
+            RuntimeError: fewer episodes are there than the group needs.
         """
         results = await asyncio.gather(
-            *(self._play(engine, data) for _ in range(self.group_size)), return_exceptions=True
+            *(self._play(index, engine, data) for index in range(self.group_size)),
+            return_exceptions=True,
         )
         errors = [result for result in results if isinstance(result, BaseException)]
         episodes = [
             result for result in results if result and not isinstance(result, BaseException)
         ]
         config = cast(RolloutConfig, engine.config)
-        needed = config.min_group_size or max(2, self.group_size // 2)
-        is_enough = len(episodes) >= min(needed, self.group_size)
+        needed = episodes_needed(self.group_size, config.min_group_size)
+        is_enough = len(episodes) >= needed
         statistics = stats_tracker.get(workflow_context.stat_scope())
         statistics.scalar(
             **{
@@ -53,31 +51,39 @@ class GroupOfEpisodes(GroupedRolloutWorkflow):
                 "group/incomplete": float(is_enough and len(episodes) < self.group_size),
             }
         )
-        if not is_enough:
-            if errors:
-                raise errors[0]
-            return None
+        there = f"{len(episodes)} of {self.group_size} episodes of a group are there"
+        if errors and is_enough:
+            self.logger.warning("%s, and are used; the last error: %r", there, errors[-1])
+        elif errors:
+            raise RuntimeError(f"{there}; the last error: {errors[-1]!r}") from errors[-1]
         group: dict[str, Any] = {}
-        for index, (interactions, outcome) in enumerate(episodes):
+        for index, (interactions, episode) in enumerate(episodes):
             tensors = [interaction.to_tensor_dict() for interaction in interactions.values()]
+            outcome = episode.outcome
             if outcome is None:
-                # the workflow has told none: what the last turn got
+                # what the last turn got
                 outcome = float(tensors[-1]["rewards"])
-            described = episode_tensors(index, outcome, len(tensors), self.workflow.discount)
+            described = episode_tensors(
+                index, outcome, len(tensors), self.workflow.discount, episode.share
+            )
             for turn, tensor in enumerate(tensors):
                 tensor.update({key: values[turn : turn + 1] for key, values in described.items()})
             group.update(interactions)
-        return group
+        return group if is_enough else None
 
     async def _play(
-        self, engine: RemoteInfEngine, data: dict[str, Any]
-    ) -> tuple[dict[str, Any], float | None] | None:
-        """Play one episode, and return its interactions and its outcome."""
+        self, index: int, engine: RemoteInfEngine, data: dict[str, Any]
+    ) -> tuple[dict[str, Any], Episode] | None:
+        """Play one episode, and return its interactions and what it has told of itself."""
         # gather runs this in a task with a context of its own
         episode = Episode()
         current_episode.set(episode)
+        context = workflow_context.get()
+        if hasattr(context, "sample_idx"):
+            # newer versions of AReaL tell the episodes of a group apart by it
+            workflow_context.set(replace(context, sample_idx=index))
         interactions = await self.workflow.arun_episode(engine, data)
-        return (interactions, episode.outcome) if interactions else None
+        return (interactions, episode) if interactions else None
 
 
 def play_groups_of_episodes() -> None:
