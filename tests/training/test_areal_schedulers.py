@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 from areal import PPOTrainer
 from areal.api.cli_args import SchedulingSpec, load_expr_config
-from areal.infra import LocalScheduler, SlurmScheduler
+from areal.infra import LocalScheduler, RayScheduler, SlurmScheduler
 
+from examples.tau2.training.areal.features import runs_agents_under_ray
 from examples.tau2.training.areal.schedulers import (
     PatchedSlurmScheduler,
     failed_worker,
@@ -97,14 +98,16 @@ def test_ours_heeds_the_container_and_mounts_of_the_config(tmp_path):
 
 # -- forked workers, and workers that have ended -------------------------------------------------
 
+FORKING = [LocalScheduler, SlurmScheduler, *([RayScheduler] if runs_agents_under_ray() else [])]
 
-@pytest.mark.parametrize("scheduler_class", [LocalScheduler, SlurmScheduler])
+
+@pytest.mark.parametrize("scheduler_class", FORKING)
 def test_areals_schedulers_wait_60_seconds_for_a_forked_worker(scheduler_class):
     waiting = inspect.signature(scheduler_class._wait_for_fork_ready)
     assert waiting.parameters["timeout"].default == 60 < START_TIMEOUT
 
 
-@pytest.mark.parametrize("scheduler_class", [LocalScheduler, SlurmScheduler])
+@pytest.mark.parametrize("scheduler_class", FORKING)
 def test_ours_wait_as_long_as_they_are_told(scheduler_class):
     scheduler = scheduler_class.__new__(scheduler_class)
     wait_for_forked_workers(scheduler, 0.01)

@@ -7,13 +7,14 @@ from typing import Any
 
 from areal.api import Scheduler
 from areal.api.cli_args import SchedulingSpec
-from areal.infra import LocalScheduler, SlurmScheduler
+from areal.infra import LocalScheduler, RayScheduler, SlurmScheduler
 from areal.infra.scheduler.exceptions import WorkerFailedError
 
 
 def wait_for_forked_workers(scheduler: Scheduler, seconds: float) -> None:
     """Have the scheduler wait this long until a forked worker, such as a proxy, listens."""
-    assert isinstance(scheduler, LocalScheduler | SlurmScheduler)
+    assert isinstance(scheduler, LocalScheduler | SlurmScheduler | RayScheduler)
+    # pyrefly: ignore [missing-attribute]
     wait = scheduler._wait_for_fork_ready
     scheduler._wait_for_fork_ready = partial(wait, timeout=seconds)
 

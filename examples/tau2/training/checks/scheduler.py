@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
+from examples.tau2.training.areal.features import runs_agents_under_ray
 from examples.tau2.utils import Tau2PPOConfig, Tau2SFTConfig
 
 
 def check_scheduler(config: Tau2PPOConfig | Tau2SFTConfig) -> Iterator[str]:
-    """Yield a problem unless the scheduler is `local` or `slurm`."""
+    """Yield a problem unless the scheduler is `local` or `slurm`, or `ray` if AReaL can."""
     scheduler = config.scheduler.type
-    if scheduler in ("local", "slurm"):
-        return
-    if isinstance(config, Tau2PPOConfig):
-        yield f"scheduler.type={scheduler}: AReaL runs agent workflows under local and slurm only"
-    else:
-        yield f"scheduler.type={scheduler}: choose local or slurm"
+    schedulers = ["local", "slurm"]
+    if runs_agents_under_ray():
+        schedulers.append("ray")
+    if scheduler not in schedulers:
+        yield f"scheduler.type={scheduler}: with this AReaL, choose {' or '.join(schedulers)}"
