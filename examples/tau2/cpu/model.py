@@ -5,7 +5,7 @@ from tau2's mock domain alone, in about a minute:
 
 1. A demonstrator plays every task in solo mode, as episodes of this project. It mostly does what
    the task expects; otherwise what another task expects, nothing at all, or only words.
-2. A tokenizer is trained on the prompts of these episodes, as AReaL's proxy renders them.
+2. A tokenizer is trained on the prompts of these episodes, as SGLang's server renders them.
 3. The weights learn the demonstrator's turns until the policy, when it plays episodes itself, is as
    good as the demonstrator.
 

@@ -92,7 +92,7 @@ def turn_advantages(
 
 
 def teaches(group: Group) -> bool:
-    """Tell whether any turn of a group has an advantage other than 0, whatever the baseline."""
+    """Tell whether any turn of a group has an advantage other than 0, with either baseline."""
     (advantages,) = turn_advantages([group], "mean")
     # sums of 32-bit numbers differ in their last digits
     return bool((advantages.abs() > 1e-6).any())

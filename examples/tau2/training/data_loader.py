@@ -46,7 +46,8 @@ class ResumableDataLoader:
         self.drop_last = drop_last
         self.seed = seed
         self.collate = collate
-        self.revisits = int(revisit_share * batch_size)
+        # at least one place is for the tasks in turn
+        self.revisits = min(round(revisit_share * batch_size), batch_size - 1)
         self.unfinished: Callable[[int], bool] = lambda number: False
         self.epoch = 0
         # number of tasks that this epoch has handed out, without revisits
@@ -59,7 +60,7 @@ class ResumableDataLoader:
         self._again: list[int] = []
         # row of each task that was handed out and may be under way, by its number
         self._handed_out: dict[int, int] = {}
-        # spread of the outcomes of each row's last group, unless the row was handed out since
+        # spread of the outcomes of each row's last group
         self._spreads: dict[int, float] = {}
 
     def __len__(self) -> int:
@@ -85,13 +86,14 @@ class ResumableDataLoader:
         self.position = 0
 
     def _draw_revisits(self, upcoming: list[int]) -> list[int]:
-        others = {row: spread for row, spread in self._spreads.items() if row not in upcoming}
+        excluded = {row for number, row in self._handed_out.items() if self.unfinished(number)}
+        excluded.update(upcoming)
+        others = {row: value for row, value in self._spreads.items() if row not in excluded}
         return draw(others, self.revisits, random.Random(f"{self.seed} revisits {self.count}"))
 
     def _hand_out(self, rows: list[int]) -> Any:
         for row in rows:
             self._handed_out[self.count] = row
-            self._spreads.pop(row, None)
             self.count += 1
         return self.collate([self.dataset[row] for row in rows])
 

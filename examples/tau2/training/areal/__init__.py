@@ -48,6 +48,10 @@ address, and no run starts                | use_loopback_without_network,    | n
                                           | hosts.start_workers_on_loopback  |
 A worker that has ended is noticed by the | schedulers.failed_worker,        | 1.0.4;
 next call only, which may never come      | slurm.lost_job, health, watchdog | none found
+A rejected episode rejects its group      | groups.GroupOfEpisodes           | 1.0.4; see also
+                                          |                                  | #1563
+The group level of its normalization cuts | engines.ComparesEpisodes         | 1.0.4; #1454
+slices of `group_size` turns              |                                  |
 The proxy gives a chat template other     | engines.rollout.RendersAsSGLang, | 1.0.4; #1463 and
 tools and tool calls than SGLang's server | proxies.render_as_sglang         | #1499 give the same
 does: other tokens, or none at all        |                                  | for most requests

@@ -81,6 +81,7 @@ class GroupOfEpisodes(GroupedRolloutWorkflow):
         context = workflow_context.get()
         if hasattr(context, "sample_idx"):
             # newer versions of AReaL tell the episodes of a group apart by it
+            # pyrefly: ignore[unexpected-keyword]  # 1.0.4 does not have it
             workflow_context.set(replace(context, sample_idx=index))
         interactions = await self.workflow.arun_episode(engine, data)
         return (interactions, episode) if interactions else None

@@ -18,19 +18,20 @@ def check_advantages(config: Tau2PPOConfig) -> Iterator[str]:
         yield from _check_comparison(config)
     if scale not in SCALES:
         yield f"advantage_scale={scale!r} must be group, batch or null"
-    if config.min_group_size is not None and not 1 <= config.min_group_size <= episodes:
+    if config.min_group_size is not None and not 2 <= config.min_group_size <= max(2, episodes):
         yield (
-            f"min_group_size={config.min_group_size} must be between 1 and "
+            f"min_group_size={config.min_group_size} must be between 2 and "
             f"gconfig.n_samples={episodes}"
         )
 
 
 def _check_comparison(config: Tau2PPOConfig) -> Iterator[str]:
     baseline, actor = config.baseline, config.actor
-    if config.gconfig.n_samples == 1:
+    # with the filter, `check_sampling` says it
+    if config.gconfig.n_samples == 1 and not config.group_filter:
         yield (
             f"baseline={baseline} compares the episodes of a group, and gconfig.n_samples=1 leaves "
-            "none to compare: raise the latter, or set baseline=null and group_filter=false"
+            "none to compare: raise the latter, or set baseline=null"
         )
     if actor.adv_norm or actor.reward_norm:
         option = "actor.adv_norm" if actor.adv_norm else "actor.reward_norm"

@@ -25,7 +25,9 @@ def summarize(config: Tau2PPOConfig) -> str:
     episodes = config.gconfig.n_samples
     training = f"{_describe_tasks(config, config.train_dataset)} x {episodes} episodes"
     if config.baseline:
-        training += f", advantage = outcome - {config.baseline} of group"
+        training += f", baseline {config.baseline}"
+    if config.group_filter:
+        training += ", groups that teach nothing dropped"
     validation = "none"
     if config.valid_dataset:
         episodes = (config.eval_gconfig or config.gconfig).n_samples
