@@ -71,7 +71,7 @@ def test_all_problems_are_told_at_once(prepare_cpu, model_folder, tmp_path):
         ),
         "actor.optimizer.lr=0": "actor.optimizer.lr=0",
         "actor.backend=sglang:d1": "actor needs one of archon, megatron, fsdp",
-        "scheduler.type=ray": "scheduler.type=ray: choose local or slurm",
+        "scheduler.type=pbs": "scheduler.type=pbs: with this AReaL, choose local or slurm",
         "cluster.fileroot=/proc/x": "cluster.fileroot=/proc/x cannot be written",
         "nonsense=1": "nonsense",
         "actor.path=./nowhere": "actor.path=./nowhere is no folder",

@@ -10,7 +10,7 @@ from tau2's mock domain alone, in about a minute:
    good as the demonstrator.
 
 The policy learns the demonstrator's mistakes too, so it makes mistakes in every task. GRPO then
-finds groups of mixed rewards, and there is something left to learn.
+finds groups of mixed outcomes, and there is something left to learn.
 """
 
 import argparse

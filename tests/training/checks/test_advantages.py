@@ -37,6 +37,18 @@ def test_each_problem_names_its_option(airline, overrides, expected):
 
 
 @pytest.mark.parametrize(
+    "option, ours",
+    [("reward_normalization", "baseline"), ("drop_incomplete_group", "min_group_size")],
+)
+def test_options_of_newer_versions_are_not_ignored_in_silence(airline, option, ours):
+    config = airline()
+    setattr(config.gconfig, option, True)
+    (problem,) = check_advantages(config)
+    assert problem.startswith(f"gconfig.{option}=true has no effect")
+    assert problem.endswith(f"set {ours} instead")
+
+
+@pytest.mark.parametrize(
     "overrides",
     [
         [],

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from examples.tau2.training.advantages import BASELINES, SCALES
 from examples.tau2.utils import Tau2PPOConfig
 
+# options of newer versions of AReaL, and those that take their place
+REPLACED = {"reward_normalization": "baseline", "drop_incomplete_group": "min_group_size"}
+
 
 def check_advantages(config: Tau2PPOConfig) -> Iterator[str]:
     """Yield settings under which the advantages would not be those that the options name."""
@@ -16,6 +19,10 @@ def check_advantages(config: Tau2PPOConfig) -> Iterator[str]:
             yield f"advantage_scale={scale} needs a baseline: set baseline=mean"
     else:
         yield from _check_comparison(config)
+    for option, ours in REPLACED.items():
+        # AReaL 1.0.4 does not have these options
+        if getattr(config.gconfig, option, False):
+            yield f"gconfig.{option}=true has no effect on groups of tau2: set {ours} instead"
     if scale not in SCALES:
         yield f"advantage_scale={scale!r} must be group, batch or null"
     if config.min_group_size is not None and not 2 <= config.min_group_size <= max(2, episodes):
