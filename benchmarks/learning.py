@@ -13,7 +13,8 @@ are, and how many of their turns are malformed, at the start and the end.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,10 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument(
-        "--repeats", type=int, default=3, help="runs of the first seed (default: 3)"
+        "--repeats",
+        type=int,
+        default=3,
+        help="runs of the first seed, from the same model (default: 3)",
     )
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     options = parser.parse_args()
@@ -86,7 +90,8 @@ def make_run(folder: Path, way: str, seed: int, repeat: int) -> Run:
         subprocess.CalledProcessError: a command failed.
     """
     tasks = folder / f"seed{seed}"
-    model = learn.last_checkpoint(tasks, "sft") if tasks.exists() else learn.imitate(tasks, seed)
+    models = list(tasks.glob("checkpoints/*/learn/sft/default/epoch*"))
+    model = learn.last_checkpoint(tasks, "sft") if models else learn.imitate(tasks, seed)
     trial = f"{way.replace(', ', '_').replace(' ', '_')}_seed{seed}_{repeat}"
     if not list(folder.glob(f"runs/checkpoints/*/learn/{trial}")):
         learn.reinforce(tasks, model, folder / "runs", trial, 100 * seed + repeat, WAYS[way])
@@ -97,33 +102,45 @@ def make_run(folder: Path, way: str, seed: int, repeat: int) -> Run:
 def table(runs: list[Run]) -> Iterator[str]:
     """Yield the lines of a Markdown table with a row for each way.
 
-    An interval is Student's t over runs, for 95%.
+    An interval is Student's t over seeds, for 95%, with the mean of a seed's runs. The spread of
+    repeats is the largest less the smallest reward among the runs of one seed.
     """
     ways = list(dict.fromkeys(run.way for run in runs))
-    first = {(run.seed, run.repeat): run.held_out for run in runs if run.way == ways[0]}
+    first = by_seed(run for run in runs if run.way == ways[0])
     yield (
-        "| way | runs | held-out reward | difference | episodes played "
+        "| way | runs | held-out reward | difference | spread of repeats | episodes played "
         "| gradient norm, median and largest | turns of an episode, first and last step "
         "| malformed turns |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for way in ways:
         made = [run for run in runs if run.way == way]
-        held_out = [run.held_out for run in made]
-        differences = [run.held_out - first[run.seed, run.repeat] for run in made]
+        held_out = by_seed(made)
+        means = {seed: float(np.mean(rewards)) for seed, rewards in held_out.items()}
+        differences = [mean - float(np.mean(first[seed])) for seed, mean in means.items()]
+        spread = max(max(rewards) - min(rewards) for rewards in held_out.values())
         played = [sum(step[EPISODES] for step in run.steps) for run in made]
         norms = [step["ppo_actor/update/grad_norm"] for run in made for step in run.steps]
         cells = (
             way,
             len(made),
-            learn.mean_over_runs(held_out),
+            learn.mean_over_runs(list(means.values())),
             "" if way == ways[0] else learn.mean_over_runs(differences),
+            f"{spread:.3f}",
             f"{np.mean(played):,.0f}",
             f"{np.median(norms):.2f}, {max(norms):.2f}",
             first_and_last(made, lambda step: step[TURNS], "{:.1f}"),
             first_and_last(made, lambda step: step[MALFORMED] / step[TURNS], "{:.1%}"),
         )
         yield f"| {' | '.join(map(str, cells))} |"
+
+
+def by_seed(runs: Iterable[Run]) -> dict[int, list[float]]:
+    """Return the held-out rewards of runs by their seed."""
+    rewards: dict[int, list[float]] = defaultdict(list)
+    for run in runs:
+        rewards[run.seed].append(run.held_out)
+    return rewards
 
 
 def first_and_last(runs: list[Run], measure: Callable[[Statistics], float], pattern: str) -> str:

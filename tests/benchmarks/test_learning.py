@@ -5,7 +5,7 @@ import pytest
 from benchmarks.learning import EPISODES, HELD_OUT, MALFORMED, TURNS, Run, table
 
 
-def run(way: str, seed: int, held_out: float) -> Run:
+def run(way: str, seed: int, held_out: float, repeat: int = 0) -> Run:
     step = {
         "ppo_actor/update/grad_norm": 1.0,
         TURNS: 2.0,
@@ -14,17 +14,27 @@ def run(way: str, seed: int, held_out: float) -> Run:
         EPISODES: 400,
     }
     last = {**step, "ppo_actor/update/grad_norm": 3.0, TURNS: 4.0, HELD_OUT: held_out}
-    return Run(way, seed, 0, [step, step, last])
+    return Run(way, seed, repeat, [step, step, last])
 
 
-def test_ways_are_compared_run_by_run():
+def test_ways_are_compared_seed_by_seed():
     """Seeds differ much more than the ways do, and by as much for both ways."""
     first = [run("group mean", seed, seed / 10) for seed in (1, 5, 9)]
     second = [run("leave one out", seed, seed / 10 + 0.05) for seed in (1, 5, 9)]
     _, _, one, other = table([*first, *second])
-    assert one.startswith("| group mean | 3 | 0.500 [-0.494, 1.494] |  | 1,200 | 1.00, 3.00 |")
+    assert one.startswith(
+        "| group mean | 3 | 0.500 [-0.494, 1.494] |  | 0.000 | 1,200 | 1.00, 3.00 |"
+    )
     assert one.endswith("| 2.0, 4.0 | 25.0%, 12.5% |")
     assert "| 0.550 [-0.444, 1.544] | 0.050 [0.050, 0.050] |" in other
+
+
+def test_repeats_of_a_seed_count_as_one_and_show_their_spread():
+    repeats = [
+        run("group mean", 1, reward, repeat) for repeat, reward in enumerate((0.2, 0.5, 0.8))
+    ]
+    *_, line = table([*repeats, run("group mean", 2, 0.5)])
+    assert line.startswith("| group mean | 4 | 0.500 [0.500, 0.500] |  | 0.600 |")
 
 
 @pytest.mark.parametrize("value", [0.25, 1.0])
