@@ -64,12 +64,16 @@ def apply_chat_template(
     kwargs["add_generation_prompt"] = add_generation_prompt
     try:
         return hf_utils.apply_chat_template(tokenizer, messages, tools=schemas, **kwargs)
-    except Exception:
+    except Exception as refusal:
         if not schemas:
             raise
         # some templates want the functions alone
         functions = [schema["function"] for schema in schemas]
-        return hf_utils.apply_chat_template(tokenizer, messages, tools=functions, **kwargs)
+        try:
+            return hf_utils.apply_chat_template(tokenizer, messages, tools=functions, **kwargs)
+        except Exception:
+            # a template that takes tools has refused something else
+            raise refusal from None
 
 
 def render(
