@@ -1,13 +1,17 @@
 """Runs of train.py as processes: on the CPU, with the tiny model, each in a folder of its own."""
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
+
+from examples.tau2.episode.trajectory import Tau2RunInfo
 
 ROOT = Path(__file__).parents[1]
 
@@ -92,3 +96,13 @@ def folder_of(fileroot: Path) -> Path:
     """Return the folder of the run's records."""
     (folder,) = fileroot.glob("logs/*/test/trial")
     return folder
+
+
+def statistics_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the statistics of each step from the folder of a run's records."""
+    return [json.loads(line) for line in (folder / "statistics.jsonl").read_text().splitlines()]
+
+
+def trajectories_of(folder: Path) -> list[Tau2RunInfo]:
+    """Return all trajectories from the folder of a run's records."""
+    return [Tau2RunInfo.from_json(path.read_bytes()) for path in folder.glob("generated/**/*.json")]

@@ -23,6 +23,8 @@ from tests.stack import (
     processes_of,
     run_to_the_end,
     running,
+    statistics_of,
+    trajectories_of,
     wait_for,
 )
 
@@ -67,12 +69,12 @@ def folder(run) -> Path:
 
 @pytest.fixture(scope="module")
 def statistics(folder) -> list[dict]:
-    return [json.loads(line) for line in (folder / "statistics.jsonl").read_text().splitlines()]
+    return statistics_of(folder)
 
 
 @pytest.fixture(scope="module")
 def trajectories(folder) -> list[Tau2RunInfo]:
-    return [Tau2RunInfo.from_json(path.read_bytes()) for path in folder.glob("generated/**/*.json")]
+    return trajectories_of(folder)
 
 
 def test_the_steps_ran_and_were_reported(run, statistics):

@@ -1,6 +1,5 @@
 """Training on conversations: the whole stack, and a scripted server as the user simulator's LLM."""
 
-import json
 import re
 import time
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import pytest
 
 from examples.tau2.episode.trajectory import Tau2RunInfo
 from tests.scripted import LLMServer, is_probe, say
-from tests.stack import command, folder_of, run_to_the_end
+from tests.stack import command, folder_of, run_to_the_end, statistics_of, trajectories_of
 
 STEPS = 2
 # groups of a step, and episodes of a group
@@ -58,11 +57,8 @@ def train(fileroot: Path, url: str) -> Run:
     )
     run_to_the_end(words, fileroot / "printed")
     folder = folder_of(fileroot)
-    return Run(
-        [json.loads(line) for line in (folder / "statistics.jsonl").read_text().splitlines()],
-        [Tau2RunInfo.from_json(path.read_bytes()) for path in folder.glob("generated/**/*.json")],
-        (folder / "rollout.log").read_text(),
-    )
+    log = (folder / "rollout.log").read_text()
+    return Run(statistics_of(folder), trajectories_of(folder), log)
 
 
 class Customers:

@@ -19,8 +19,9 @@ from areal.experimental.engine.archon_engine import ArchonPPOActor as ArealActor
 from areal.experimental.models.archon import get_model_spec
 from areal.utils import name_resolve
 from safetensors.torch import load_file
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3ForCausalLM
 
+from examples.tau2.cpu.model import tiny_config
 from examples.tau2.cpu.tokenizer import untrained_tokenizer
 from examples.tau2.training.engines.archon import ArchonPPOActor
 
@@ -35,17 +36,9 @@ def folder(tmp_path_factory) -> str:
     tokenizer = untrained_tokenizer()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    shape = Qwen3Config(
-        vocab_size=128,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,
-        tie_word_embeddings=True,
-        max_position_embeddings=TOKENS,
-    )
+    shape = tiny_config(tokenizer)
+    # the tokenizer has hardly any tokens
+    shape.vocab_size = 128
     Qwen3ForCausalLM(shape).to(torch.bfloat16).save_pretrained(folder)
     return str(folder)
 
