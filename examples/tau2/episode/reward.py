@@ -147,8 +147,8 @@ def completion_rewards(
 
     A turn gets `action_reward` times its share of `matched_actions`, less the penalty if it is
     malformed. The last turn also gets the `outcome_share` of `reward`. A turn without any of these
-    is left out.
-    AReaL's proxy makes returns of them: return[i] = reward[i] + turn_discount * return[i+1].
+    is left out. AReaL's proxy makes returns of them:
+    return[i] = reward[i] + turn_discount * return[i+1].
     """
     turns = list(turns)
     matched = matched or {}

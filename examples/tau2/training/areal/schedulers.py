@@ -14,7 +14,7 @@ from areal.infra.scheduler.exceptions import WorkerFailedError
 def wait_for_forked_workers(scheduler: Scheduler, seconds: float) -> None:
     """Have the scheduler wait this long until a forked worker, such as a proxy, listens."""
     assert isinstance(scheduler, LocalScheduler | SlurmScheduler | RayScheduler)
-    # pyrefly: ignore [missing-attribute]
+    # pyrefly: ignore[missing-attribute]  # not in 1.0.4's RayScheduler, which is refused
     wait = scheduler._wait_for_fork_ready
     scheduler._wait_for_fork_ready = partial(wait, timeout=seconds)
 
