@@ -24,6 +24,7 @@ import numpy as np
 from examples.tau2.cpu import learn
 from examples.tau2.training.supervisor import supervise
 
+BFLOAT16 = ("actor.dtype=bfloat16",)
 WAYS: dict[str, tuple[str, ...]] = {
     "group mean": (),
     "tasks by difficulty": ("revisit_share=0.5",),
@@ -35,6 +36,9 @@ WAYS: dict[str, tuple[str, ...]] = {
         "+actor.adv_norm.mean_level=batch",
         "+actor.adv_norm.std_level=batch",
     ),
+    "bfloat16": BFLOAT16,
+    # as AReaL's Archon has them: no weight changes by less than its precision
+    "bfloat16, also the weights": (*BFLOAT16, "actor.optimizer_dtype=bfloat16"),
 }
 
 HELD_OUT = "eval-rollout/episode/reward"

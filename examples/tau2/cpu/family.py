@@ -2,12 +2,14 @@
 
 `python3 examples/tau2/cpu/family.py <folder> --seed 1` writes three tasks files:
 
-- `demonstrations.jsonl` is for imitation. It has ordinary requests, such as the log of a help desk
-  has: create a task, change the status of a task, pass the user on to a human. It has next to no
-  requests that need judgement.
-- `train.jsonl` is for reinforcement learning. Most of its requests need judgement: to delete a task
-  (the policy leaves this to human agents), to create a task without a title (the policy forbids
-  it), and requests that the user takes back.
+- `demonstrations.jsonl` is for imitation. It is the log of a help desk, and what the staff did
+  counts as what is expected. Simple requests were answered right: create a task, change the status
+  of a task, pass the user on to a human. Requests that need judgement were answered right one time
+  in four. So a model that imitates the log sometimes does the right thing, and reinforcement has
+  something to choose from.
+- `train.jsonl` is for reinforcement learning. Three quarters of its requests need judgement: to
+  delete a task (the policy leaves this to human agents), to create a task without a title (the
+  policy forbids it), and requests that the user takes back. What is expected is always right.
 - `test.jsonl` is like `train.jsonl`. Its databases, users, titles and pairs of opening and closing
   are in neither of the other files.
 """
@@ -98,21 +100,24 @@ class TasksFile:
     name: str
     task_counts: dict[str, int]
     database_count: int
+    # share of the requests that need judgement for which the right action is expected
+    careful_share: float = 1.0
 
 
 DEMONSTRATIONS = TasksFile(
     "demonstrations",
-    {"create": 500, "update": 500, "human": 200, "delete": 2, "untitled": 1, "withdrawn": 1},
+    {"create": 100, "update": 600, "human": 100, "delete": 240, "untitled": 80, "withdrawn": 80},
     24,
+    careful_share=0.25,
 )
 TRAIN = TasksFile(
     "train",
-    {"create": 20, "update": 40, "human": 30, "delete": 230, "untitled": 40, "withdrawn": 40},
+    {"create": 20, "update": 80, "human": 40, "delete": 160, "untitled": 50, "withdrawn": 50},
     24,
 )
 TEST = TasksFile(
     "test",
-    {"create": 10, "update": 20, "human": 15, "delete": 115, "untitled": 20, "withdrawn": 20},
+    {"create": 10, "update": 40, "human": 20, "delete": 80, "untitled": 25, "withdrawn": 25},
     8,
 )
 
@@ -167,7 +172,7 @@ def _write_tasks_file(
         path = f"databases/{tasks_file.name}_{number}.json"
         databases[path] = _database(vocabulary, rng)
         (folder / path).write_text(json.dumps(databases[path], indent=1))
-    rows = list(_tasks(tasks_file.task_counts, databases, vocabulary, rng))
+    rows = list(_tasks(tasks_file, databases, vocabulary, rng))
     rng.shuffle(rows)
     lines = [json.dumps(row) + "\n" for row in rows]
     (folder / f"{tasks_file.name}.jsonl").write_text("".join(lines))
@@ -189,17 +194,21 @@ def _database(vocabulary: Vocabulary, rng: random.Random) -> dict:
 
 
 def _tasks(
-    task_counts: dict[str, int],
+    tasks_file: TasksFile,
     databases: dict[str, dict],
     vocabulary: Vocabulary,
     rng: random.Random,
 ) -> Iterator[dict]:
     """Yield tasks as rows of a tasks file; `databases` are by path."""
-    for request_type, count in task_counts.items():
+    for request_type, count in tasks_file.task_counts.items():
         for index in range(count):
             path = rng.choice(list(databases))
             opening, closing = rng.choice(vocabulary.frames)
-            request, action = _request(request_type, databases[path], vocabulary.titles, rng)
+            request, action, careless = _request(
+                request_type, databases[path], vocabulary.titles, rng
+            )
+            if careless != action and rng.random() >= tasks_file.careful_share:
+                action = careless
             yield {
                 "id": f"{request_type}_{index}",
                 "user_scenario": {
@@ -226,8 +235,11 @@ def _tasks(
 
 def _request(
     request_type: str, database: dict, titles: list[str], rng: random.Random
-) -> tuple[str, dict | None]:
-    """Return what the ticket asks for and the action that this takes, None if it takes none."""
+) -> tuple[str, dict | None, dict | None]:
+    """Return what the ticket asks for, the right action, and that of careless staff.
+
+    An action is None if nothing is to be done.
+    """
     user = rng.choice(list(database["users"]))
     task = rng.choice(list(database["tasks"].values()))
     task_id = task["task_id"]
@@ -235,18 +247,27 @@ def _request(
     status = "completed" if task["status"] == "pending" else "pending"
     template = rng.choice(REQUESTS[request_type])
     request = template.format(user=user, title=title, task=task_id, status=status)
-    if request_type == "create":
-        return request, {"name": "create_task", "arguments": {"user_id": user, "title": title}}
-    if request_type == "update":
-        arguments = {"task_id": task_id, "status": status}
-        return request, {"name": "update_task_status", "arguments": arguments}
-    if request_type in ("human", "delete"):
-        return request, {
-            "name": "transfer_to_human_agents",
-            "arguments": {"summary": "A human is needed."},
-            "compare_args": [],
-        }
-    return request, None
+    update = {"name": "update_task_status", "arguments": {"task_id": task_id, "status": status}}
+    transfer = {
+        "name": "transfer_to_human_agents",
+        "arguments": {"summary": "A human is needed."},
+        "compare_args": [],
+    }
+    right = {
+        "create": _create(user, title),
+        "update": update,
+        "human": transfer,
+        "delete": transfer,
+        "untitled": None,
+        "withdrawn": None,
+    }
+    careless = {"delete": None, "untitled": _create(user, "New task"), "withdrawn": update}
+    action = right[request_type]
+    return request, action, careless.get(request_type, action)
+
+
+def _create(user: str, title: str) -> dict:
+    return {"name": "create_task", "arguments": {"user_id": user, "title": title}}
 
 
 if __name__ == "__main__":
