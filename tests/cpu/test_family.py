@@ -81,6 +81,20 @@ def opening_and_closing(ticket: str) -> tuple[str, str]:
     return sentences[0], sentences[-2]
 
 
+def test_the_staff_of_the_log_was_right_one_time_in_four_where_judgement_is_needed(family):
+    tools = {"delete": [], "untitled": [], "withdrawn": []}
+    for row in rows(family, "demonstrations"):
+        request_type = row.task.id.split(":")[-1].split("_")[0]
+        if request_type in tools:
+            tools[request_type] += [[call.name for call in row.task.evaluation_criteria.actions]]
+    right = {"delete": ["transfer_to_human_agents"], "untitled": [], "withdrawn": []}
+    careless = {"delete": [], "untitled": ["create_task"], "withdrawn": ["update_task_status"]}
+    for request_type, expected in tools.items():
+        assert all(names in (right[request_type], careless[request_type]) for names in expected)
+        share = expected.count(right[request_type]) / len(expected)
+        assert share == pytest.approx(0.25, abs=0.1)
+
+
 def test_a_seed_makes_one_family(family, tmp_path):
     for seed, same in ((1, True), (2, False)):
         write_family(tmp_path / str(seed), seed)
