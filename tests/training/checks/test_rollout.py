@@ -13,6 +13,8 @@ from examples.tau2.training.checks.rollout import check_rollout
             "rollout.agent.export_style=concat",
             "rollout.agent.export_style=concat: use individual",
         ),
+        ("actor._version=v2", "actor._version=v2: the advantages need AReaL's v1 controllers"),
+        ("rollout._version=v2", "rollout._version=v2: the advantages need AReaL's v1 controllers"),
     ],
 )
 def test_each_problem_names_its_option(airline, override, expected):

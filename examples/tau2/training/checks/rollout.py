@@ -1,4 +1,4 @@
-"""Checks that AReaL runs the workflow inline, and makes a sample of each turn."""
+"""Checks that AReaL runs the workflow as it has to: inline, v1 controllers, a sample a turn."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from examples.tau2.utils import Tau2PPOConfig
 
 
 def check_rollout(config: Tau2PPOConfig) -> Iterator[str]:
-    """Yield the settings of `rollout.agent` with which the workflow does not work."""
+    """Yield the settings with which AReaL does not run the workflow as it has to."""
     agent = config.rollout.agent
     if agent.mode != "inline":
         yield (
@@ -18,3 +18,8 @@ def check_rollout(config: Tau2PPOConfig) -> Iterator[str]:
             f"rollout.agent.export_style={agent.export_style}: use individual; Qwen3's template "
             "drops old reasoning, so that a conversation is not one sequence of tokens"
         )
+    for role, options in (("actor", config.actor), ("rollout", config.rollout)):
+        # an option of AReaL's, in spite of its name
+        version = getattr(options, "_version", "v1")
+        if version != "v1":
+            yield f"{role}._version={version}: the advantages need AReaL's v1 controllers; use v1"
