@@ -7,7 +7,7 @@
   of a task, pass the user on to a human. Requests that need judgement were answered right one time
   in four. So a model that imitates the log sometimes does the right thing, and reinforcement has
   something to choose from.
-- `train.jsonl` is for reinforcement learning. Three quarters of its requests need judgement: to
+- `train.jsonl` is for reinforcement learning. Two thirds of its requests need judgement: to
   delete a task (the policy leaves this to human agents), to create a task without a title (the
   policy forbids it), and requests that the user takes back. What is expected is always right.
 - `test.jsonl` is like `train.jsonl`. Its databases, users, titles and pairs of opening and closing
