@@ -57,7 +57,7 @@ MIN_FREQUENCY = 60
 
 SFT = (
     # turns in a batch
-    "train_dataset.batch_size=32",
+    "train_dataset.batch_size=16",
     "total_train_epochs=6",
     "actor.optimizer.lr=3.0e-3",
     # With a constant rate, the last batches decide what the model does, and how surely.
