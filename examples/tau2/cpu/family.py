@@ -2,14 +2,13 @@
 
 `python3 examples/tau2/cpu/family.py <folder> --seed 1` writes three tasks files:
 
-- `demonstrations.jsonl` is for imitation. It is the log of a help desk, and what the staff did
-  counts as what is expected. Simple requests were answered right: create a task, change the status
-  of a task, pass the user on to a human. Requests that need judgement were answered right one time
-  in four. So a model that imitates the log sometimes does the right thing, and reinforcement has
-  something to choose from.
-- `train.jsonl` is for reinforcement learning. Two thirds of its requests need judgement: to
-  delete a task (the policy leaves this to human agents), to create a task without a title (the
-  policy forbids it), and requests that the user takes back. What is expected is always right.
+- `demonstrations.jsonl` is for imitation. It is the log of a help desk: its tasks expect what the
+  staff did. The staff did simple requests right: create a task, change the status of a task, pass
+  the user on to a human. Of the requests that need judgement it did one in four right. So a model
+  that imitates the log sometimes does the right thing, and reinforcement can make that frequent.
+- `train.jsonl` is for reinforcement learning, and expects what is right. Two thirds of its requests
+  need judgement: to delete a task (the policy leaves this to human agents), to create a task without
+  a title (the policy forbids it), and requests that the user takes back.
 - `test.jsonl` is like `train.jsonl`. Its databases, users, titles and pairs of opening and closing
   are in neither of the other files.
 """
@@ -100,7 +99,7 @@ class TasksFile:
     name: str
     task_counts: dict[str, int]
     database_count: int
-    # share of the requests that need judgement for which the right action is expected
+    # share of the requests that need judgement for which it expects the right action
     careful_share: float = 1.0
 
 

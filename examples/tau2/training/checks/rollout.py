@@ -1,4 +1,4 @@
-"""Checks that AReaL runs the workflow as it has to: inline, v1 controllers, a sample a turn."""
+"""Checks that AReaL's v1 controllers run the workflow inline, and make a sample of each turn."""
 
 from collections.abc import Iterator
 
