@@ -7,8 +7,8 @@
   the user on to a human. Of the requests that need judgement it did one in four right. So a model
   that imitates the log sometimes does the right thing, and reinforcement can make that frequent.
 - `train.jsonl` is for reinforcement learning, and expects what is right. Two thirds of its requests
-  need judgement: to delete a task (the policy leaves this to human agents), to create a task without
-  a title (the policy forbids it), and requests that the user takes back.
+  need judgement: to delete a task (the policy leaves this to human agents), to create a task
+  without a title (the policy forbids it), and requests that the user takes back.
 - `test.jsonl` is like `train.jsonl`. Its databases, users, titles and pairs of opening and closing
   are in neither of the other files.
 """
