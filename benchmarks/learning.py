@@ -94,13 +94,18 @@ def make_run(folder: Path, way: str, seed: int, repeat: int) -> Run:
         subprocess.CalledProcessError: a command failed.
     """
     tasks = folder / f"seed{seed}"
-    models = list(tasks.glob("checkpoints/*/learn/sft/default/epoch*"))
-    model = learn.last_checkpoint(tasks, "sft") if models else learn.imitate(tasks, seed)
+    has_model = is_finished(tasks, "sft")
+    model = learn.last_checkpoint(tasks, "sft") if has_model else learn.imitate(tasks, seed)
     trial = f"{way.replace(', ', '_').replace(' ', '_')}_seed{seed}_{repeat}"
-    if not list(folder.glob(f"runs/checkpoints/*/learn/{trial}")):
+    if not is_finished(folder / "runs", trial):
         learn.reinforce(tasks, model, folder / "runs", trial, 100 * seed + repeat, WAYS[way])
     (statistics,) = folder.glob(f"runs/logs/*/learn/{trial}/statistics.jsonl")
     return Run(way, seed, repeat, [json.loads(line) for line in statistics.open()])
+
+
+def is_finished(folder: Path, trial: str) -> bool:
+    """Tell whether a run has written its checkpoint, which it does at its end."""
+    return any(folder.glob(f"checkpoints/*/learn/{trial}/default/epoch*"))
 
 
 def table(runs: list[Run]) -> Iterator[str]:

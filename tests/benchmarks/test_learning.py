@@ -1,8 +1,11 @@
 """The table that compares ways to train, from the statistics of runs."""
 
+import json
+
 import pytest
 
-from benchmarks.learning import EPISODES, HELD_OUT, MALFORMED, TURNS, Run, table
+from benchmarks.learning import EPISODES, HELD_OUT, MALFORMED, TURNS, Run, make_run, table
+from examples.tau2.cpu import learn
 
 
 def run(way: str, seed: int, held_out: float, repeat: int = 0) -> Run:
@@ -41,3 +44,25 @@ def test_repeats_of_a_seed_count_as_one_and_show_their_spread():
 def test_one_run_has_no_interval(value):
     *_, line = table([run("group mean", 1, value)])
     assert f"| 1 | {value:.3f} |" in line
+
+
+def test_a_run_that_was_interrupted_is_made_again(tmp_path, monkeypatch):
+    """A run makes its folder of checkpoints at the start, and its checkpoint at the end."""
+    trial = "group_mean_seed1_0"
+    checkpoints = tmp_path / "runs" / "checkpoints" / "user" / "learn" / trial / "default"
+    checkpoints.mkdir(parents=True)
+    logs = tmp_path / "runs" / "logs" / "user" / "learn" / trial
+    logs.mkdir(parents=True)
+    model = tmp_path / "seed1/checkpoints/user/learn/sft/default/epoch5"
+    model.mkdir(parents=True)
+    made = []
+
+    def reinforce(tasks, supervised, folder, name, seed, overrides):
+        made.append((supervised, name, seed))
+        (logs / "statistics.jsonl").write_text(json.dumps({HELD_OUT: 0.5}) + "\n")
+        (checkpoints / "epoch0").mkdir()
+
+    monkeypatch.setattr(learn, "reinforce", reinforce)
+    for _ in range(2):
+        assert make_run(tmp_path, "group mean", 1, 0).held_out == 0.5
+    assert made == [(model, trial, 100)]
